@@ -1,0 +1,1 @@
+//! Runnable examples of x402 services and clients.

@@ -1,0 +1,1 @@
+//! The test rig: a real chain, published peers, scripted facilitators.

@@ -1,0 +1,1 @@
+//! Charge for axum routes over x402.

@@ -1,0 +1,1 @@
+//! x402 facilitators: call one, embed one, run one.
