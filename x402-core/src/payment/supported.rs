@@ -1,0 +1,40 @@
+//! What a facilitator can do.
+
+use std::collections::BTreeMap;
+
+use super::{JsonMap, Version};
+use crate::network::Network;
+
+/// A kind of payment a facilitator verifies and settles.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SupportedKind {
+    /// The protocol's version.
+    pub version: Version,
+    /// The scheme.
+    pub scheme: String,
+    /// The chain.
+    pub network: Network,
+    /// What requirements of this kind must carry, like a fee payer.
+    pub extra: JsonMap,
+}
+
+/// Everything a facilitator can do.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Supported {
+    /// The kinds of payment.
+    pub kinds: Vec<SupportedKind>,
+    /// The extensions, by key.
+    pub extensions: Vec<String>,
+    /// The accounts it settles from, by network pattern (`eip155:*`).
+    pub signers: BTreeMap<String, Vec<String>>,
+}
+
+impl Supported {
+    /// The kind that covers payments of this scheme on this network, in either version; version 2 first.
+    pub fn kind(&self, scheme: &str, network: &Network) -> Option<&SupportedKind> {
+        self.kinds
+            .iter()
+            .filter(|kind| kind.scheme == scheme && kind.network == *network)
+            .max_by_key(|kind| kind.version)
+    }
+}

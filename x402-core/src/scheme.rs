@@ -1,0 +1,296 @@
+//! What a payment scheme does, in each of the three roles.
+
+use std::{fmt, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    BoxFuture,
+    address::Address,
+    asset::Token,
+    facilitator::FacilitatorError,
+    network::{Network, NetworkPattern},
+    payment::{Payment, PaymentRequirements, Reason, SettleResponse, SupportedKind, VerifyResponse, Version},
+};
+
+/// The client's role: sign.
+pub trait ClientScheme: Send + Sync + 'static {
+    /// The scheme's name, like `exact`.
+    fn scheme(&self) -> &str;
+
+    /// The networks it pays on.
+    fn networks(&self) -> NetworkPattern;
+
+    /// Whether it can pay these requirements; the error says what it lacks.
+    ///
+    /// # Errors
+    /// When the requirements miss something, or ask for a transfer method it does not know.
+    fn accepts(&self, requirements: &PaymentRequirements) -> Result<(), SchemeError>;
+
+    /// Signs a payment: the scheme's payload.
+    fn sign(
+        &self,
+        version: Version,
+        requirements: &PaymentRequirements,
+    ) -> impl Future<Output = Result<Value, SchemeError>> + Send;
+}
+
+/// The server's role: complete an offer, and read a payment without a chain.
+pub trait ServerScheme: Send + Sync + 'static {
+    /// The scheme's name, like `exact`.
+    fn scheme(&self) -> &str;
+
+    /// The networks it charges on.
+    fn networks(&self) -> NetworkPattern;
+
+    /// Completes requirements with what the scheme's clients must know. `kind` is what the facilitator says of
+    /// payments of this kind.
+    ///
+    /// # Errors
+    /// When this token cannot be charged in this scheme.
+    fn enrich(
+        &self,
+        requirements: &mut PaymentRequirements,
+        token: &Token,
+        kind: &SupportedKind,
+    ) -> Result<(), SchemeError>;
+
+    /// Reads what was signed and holds it against the requirements, as far as that goes without a chain.
+    ///
+    /// # Errors
+    /// [`InspectError`]: not of the scheme's shape, or plainly another payment than the one asked for.
+    fn inspect(
+        &self,
+        version: Version,
+        payload: &Value,
+        requirements: &PaymentRequirements,
+    ) -> Result<PaymentIdentity, InspectError>;
+}
+
+/// The facilitator's role: verify and settle.
+pub trait FacilitatorScheme: Send + Sync + 'static {
+    /// The scheme's name, like `exact`.
+    fn scheme(&self) -> &str;
+
+    /// The networks it settles on.
+    fn networks(&self) -> NetworkPattern;
+
+    /// What `/supported` lists for it.
+    fn kinds(&self) -> Vec<SupportedKind>;
+
+    /// The accounts it settles from.
+    fn signers(&self) -> Vec<Address>;
+
+    /// Whether the payment would settle.
+    fn verify(
+        &self,
+        payment: &Payment,
+    ) -> impl Future<Output = Result<VerifyResponse, FacilitatorError>> + Send;
+
+    /// Moves the money.
+    fn settle(
+        &self,
+        payment: &Payment,
+    ) -> impl Future<Output = Result<SettleResponse, FacilitatorError>> + Send;
+}
+
+/// What makes two presentations the same payment, whatever bytes they came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentIdentity {
+    /// Canonical: for EIP-3009 the chain, the token, the payer and the nonce, as numbers.
+    pub key: String,
+    /// Who pays.
+    pub payer: Address,
+    /// When the payment can no longer be settled, in seconds since 1970.
+    pub expires_at: u64,
+}
+
+/// Why a payment was turned away before any facilitator saw it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// Not of the scheme's shape: what was expected.
+    #[error("malformed payload: {0}")]
+    Malformed(String),
+    /// Another payment than the one asked for.
+    #[error("the payment does not meet the requirements: {0}")]
+    Mismatch(Reason),
+}
+
+/// Why a scheme cannot do what it was asked.
+#[derive(Debug)]
+pub struct SchemeError {
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl SchemeError {
+    /// An error that says what is missing and what to do.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    /// With the error beneath it.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for SchemeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for SchemeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// A [`ClientScheme`] with its type erased.
+#[derive(Clone)]
+pub struct AnyClientScheme(Arc<dyn ErasedClient>);
+
+impl AnyClientScheme {
+    /// Erases the type.
+    pub fn new(scheme: impl ClientScheme) -> Self {
+        Self(Arc::new(scheme))
+    }
+
+    /// Whether it is for payments of this scheme on this network.
+    pub fn covers(&self, scheme: &str, network: &Network) -> bool {
+        self.0.scheme() == scheme && self.0.networks().matches(network)
+    }
+}
+
+impl ClientScheme for AnyClientScheme {
+    fn scheme(&self) -> &str {
+        self.0.scheme()
+    }
+
+    fn networks(&self) -> NetworkPattern {
+        self.0.networks()
+    }
+
+    fn accepts(&self, requirements: &PaymentRequirements) -> Result<(), SchemeError> {
+        self.0.accepts(requirements)
+    }
+
+    async fn sign(&self, version: Version, requirements: &PaymentRequirements) -> Result<Value, SchemeError> {
+        self.0.sign(version, requirements).await
+    }
+}
+
+impl fmt::Debug for AnyClientScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.0.scheme(), self.0.networks())
+    }
+}
+
+trait ErasedClient: Send + Sync {
+    fn scheme(&self) -> &str;
+    fn networks(&self) -> NetworkPattern;
+    fn accepts(&self, requirements: &PaymentRequirements) -> Result<(), SchemeError>;
+    fn sign<'a>(
+        &'a self,
+        version: Version,
+        requirements: &'a PaymentRequirements,
+    ) -> BoxFuture<'a, Result<Value, SchemeError>>;
+}
+
+impl<S: ClientScheme> ErasedClient for S {
+    fn scheme(&self) -> &str {
+        ClientScheme::scheme(self)
+    }
+
+    fn networks(&self) -> NetworkPattern {
+        ClientScheme::networks(self)
+    }
+
+    fn accepts(&self, requirements: &PaymentRequirements) -> Result<(), SchemeError> {
+        ClientScheme::accepts(self, requirements)
+    }
+
+    fn sign<'a>(
+        &'a self,
+        version: Version,
+        requirements: &'a PaymentRequirements,
+    ) -> BoxFuture<'a, Result<Value, SchemeError>> {
+        Box::pin(ClientScheme::sign(self, version, requirements))
+    }
+}
+
+/// A [`FacilitatorScheme`] with its type erased.
+#[derive(Clone)]
+pub struct AnyFacilitatorScheme(Arc<dyn ErasedFacilitatorScheme>);
+
+impl AnyFacilitatorScheme {
+    /// Erases the type.
+    pub fn new(scheme: impl FacilitatorScheme) -> Self {
+        Self(Arc::new(scheme))
+    }
+}
+
+impl FacilitatorScheme for AnyFacilitatorScheme {
+    fn scheme(&self) -> &str {
+        self.0.scheme()
+    }
+
+    fn networks(&self) -> NetworkPattern {
+        self.0.networks()
+    }
+
+    fn kinds(&self) -> Vec<SupportedKind> {
+        self.0.kinds()
+    }
+
+    fn signers(&self) -> Vec<Address> {
+        self.0.signers()
+    }
+
+    async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
+        self.0.verify(payment).await
+    }
+
+    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+        self.0.settle(payment).await
+    }
+}
+
+trait ErasedFacilitatorScheme: Send + Sync {
+    fn scheme(&self) -> &str;
+    fn networks(&self) -> NetworkPattern;
+    fn kinds(&self) -> Vec<SupportedKind>;
+    fn signers(&self) -> Vec<Address>;
+    fn verify<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>>;
+    fn settle<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>>;
+}
+
+impl<S: FacilitatorScheme> ErasedFacilitatorScheme for S {
+    fn scheme(&self) -> &str {
+        FacilitatorScheme::scheme(self)
+    }
+
+    fn networks(&self) -> NetworkPattern {
+        FacilitatorScheme::networks(self)
+    }
+
+    fn kinds(&self) -> Vec<SupportedKind> {
+        FacilitatorScheme::kinds(self)
+    }
+
+    fn signers(&self) -> Vec<Address> {
+        FacilitatorScheme::signers(self)
+    }
+
+    fn verify<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>> {
+        Box::pin(FacilitatorScheme::verify(self, payment))
+    }
+
+    fn settle<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>> {
+        Box::pin(FacilitatorScheme::settle(self, payment))
+    }
+}
