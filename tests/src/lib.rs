@@ -1,1 +1,37 @@
 //! The test rig: a real chain, published peers, scripted facilitators.
+//!
+//! - [`Chain`] is a local EVM node with a dollar at the address where clients look for USDC;
+//! - [`token`] speaks to that dollar and signs what it understands;
+//! - [`node`] runs the published packages: [`node::run`] a client, [`node::Server`] a server.
+//!
+//! The node and the packages come from npm. `cargo xtask test` fetches them; a test that lacks them says so.
+
+pub mod chain;
+pub mod node;
+pub mod token;
+
+pub use chain::Chain;
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+/// Makes `ring` the process's TLS provider. Every HTTP client wants one to be there when it is built, also a client
+/// that speaks to the loopback interface only. Further calls do nothing.
+pub fn install_crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error means that a provider was installed before, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// An HTTP client for servers on this machine, whatever proxy the environment asks for.
+pub fn http() -> anyhow::Result<reqwest::Client> {
+    install_crypto();
+    Ok(reqwest::Client::builder().no_proxy().build()?)
+}
+
+/// A path below this crate's folder.
+fn at(path: impl AsRef<Path>) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}

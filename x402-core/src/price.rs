@@ -44,6 +44,11 @@ impl Price {
         amount.map(Amount::new).ok_or(PriceError::TooLarge)
     }
 
+    /// Whether this is in dollars, and not in a token named by its symbol.
+    pub fn is_in_dollars(&self) -> bool {
+        self.symbol.is_none()
+    }
+
     /// The token this price is in on a network, and the amount of it.
     ///
     /// # Errors

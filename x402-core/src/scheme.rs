@@ -43,6 +43,15 @@ pub trait ServerScheme: Send + Sync + 'static {
     /// The networks it charges on.
     fn networks(&self) -> NetworkPattern;
 
+    /// Whether payments of this token to this account can be charged at all: asked when a route is configured,
+    /// before anything is known of the facilitator.
+    ///
+    /// # Errors
+    /// When the token, the network or the account is none that the scheme can charge.
+    fn check(&self, _requirements: &PaymentRequirements, _token: &Token) -> Result<(), SchemeError> {
+        Ok(())
+    }
+
     /// Completes requirements with what the scheme's clients must know. `kind` is what the facilitator says of
     /// payments of this kind.
     ///

@@ -22,6 +22,11 @@ impl Reason {
         &self.0
     }
 
+    /// Whether it says that the payment has been used already.
+    pub fn says_used_up(&self) -> bool {
+        *self == Self::DUPLICATE_SETTLEMENT || self.0.ends_with("nonce_already_used")
+    }
+
     /// The version is not one we speak.
     pub const INVALID_VERSION: Self = Self::from_static("invalid_x402_version");
     /// The payload is not of the scheme's shape.

@@ -35,7 +35,7 @@ pub enum Presented {
         payload: Value,
     },
     /// Version 2 repeats the option it accepted.
-    V2(PaymentPayload),
+    V2(Box<PaymentPayload>),
 }
 
 impl Presented {
@@ -51,7 +51,7 @@ impl Presented {
     pub fn against(self, requirements: &PaymentRequirements) -> PaymentPayload {
         match self {
             Self::V1 { payload, .. } => v1::complete(payload, requirements.clone()),
-            Self::V2(payload) => payload,
+            Self::V2(payload) => *payload,
         }
     }
 }
@@ -78,7 +78,7 @@ fn decode_payment(header: &HeaderValue) -> Result<Presented, DecodeError> {
     let value = decode(header)?;
     match version(&value)? {
         Version::V1 => v1::presented(value),
-        Version::V2 => shape(value).map(Presented::V2),
+        Version::V2 => shape(value).map(Box::new).map(Presented::V2),
     }
 }
 
@@ -91,6 +91,20 @@ pub fn decode_payment_required(header: &HeaderValue) -> Result<PaymentRequired, 
     match version(&value)? {
         Version::V1 => shape::<PaymentRequiredV1>(value)?.into_model(),
         Version::V2 => shape(value),
+    }
+}
+
+/// Reads the body of a 402, where version 1 asks.
+///
+/// # Errors
+/// When the body is no such offer. Version 2 asks in its header.
+pub fn decode_payment_required_body(body: &[u8]) -> Result<PaymentRequired, DecodeError> {
+    let value = json::parse(body)?;
+    match version(&value)? {
+        Version::V1 => shape::<PaymentRequiredV1>(value)?.into_model(),
+        Version::V2 => {
+            Err(DecodeError::WrongShape("expected version 2's offer in a PAYMENT-REQUIRED header".to_owned()))
+        }
     }
 }
 

@@ -14,8 +14,8 @@ pub use api::{
 };
 pub use header::{
     MAX_HEADER_BYTES, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Presented, X_PAYMENT,
-    X_PAYMENT_RESPONSE, decode_payment_required, decode_settle_header, encode_header, encode_payment_header,
-    read_payment,
+    X_PAYMENT_RESPONSE, decode_payment_required, decode_payment_required_body, decode_settle_header,
+    encode_header, encode_payment_header, read_payment,
 };
 pub use json::{MAX_JSON_DEPTH, parse as parse_json};
 pub use v1::{PaymentRequiredV1, PaymentRequirementsV1};

@@ -1,0 +1,209 @@
+//! A gate: who settles, in which schemes, for which origin.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderName, Uri};
+
+use super::{
+    Charge, ConfigError, RequestDecision, RequestInfo, RouteTable, Toll, capabilities::Capabilities,
+    claim::Claims,
+};
+use crate::{
+    BoxFuture,
+    facilitator::{AnyFacilitator, Facilitator},
+    hooks::{HookList, PaymentHooks},
+    network::Network,
+    scheme::ServerScheme,
+};
+
+/// Charges for requests. Cheap to clone; every clone is the same gate.
+#[derive(Clone)]
+pub struct PaymentGate {
+    pub(super) inner: Arc<GateInner>,
+}
+
+pub(super) struct GateInner {
+    pub(super) origin: String,
+    pub(super) facilitator: AnyFacilitator,
+    pub(super) capabilities: Capabilities,
+    pub(super) schemes: Vec<Arc<dyn ServerScheme>>,
+    pub(super) hooks: HookList,
+    pub(super) request_hooks: Vec<RequestHook>,
+    pub(super) v1: bool,
+    pub(super) aliases: Vec<HeaderName>,
+    pub(super) claims: Arc<Claims>,
+}
+
+pub(super) type RequestHook = Arc<dyn Fn(RequestInfo) -> BoxFuture<'static, RequestDecision> + Send + Sync>;
+
+impl PaymentGate {
+    /// A gate for the service that clients reach at this origin, like `https://api.example.com`.
+    ///
+    /// The addresses of what is sold are made from it and never from a request's `Host` header. It may have a
+    /// path, for services behind a proxy that strips one.
+    pub fn builder(origin: impl Into<String>) -> GateBuilder {
+        GateBuilder {
+            origin: origin.into(),
+            facilitator: None,
+            schemes: Vec::new(),
+            hooks: HookList::default(),
+            request_hooks: Vec::new(),
+            v1: true,
+            aliases: Vec::new(),
+        }
+    }
+
+    /// Waits until the facilitator told what it supports. Until then paid routes answer 503, so this is for tests
+    /// and for services that want to be ready before they listen.
+    pub async fn ready(&self) {
+        self.inner.capabilities.ready().await;
+    }
+
+    /// Charges for everything an adapter brings here.
+    ///
+    /// # Errors
+    /// When the charge cannot work.
+    pub fn toll(&self, charge: Charge) -> Result<Toll, ConfigError> {
+        Toll::single(self, charge)
+    }
+
+    /// Charges by the route that the framework matched.
+    ///
+    /// # Errors
+    /// When a charge cannot work, or the table is empty.
+    pub fn toll_by_route(&self, table: RouteTable) -> Result<Toll, ConfigError> {
+        Toll::table(self, table)
+    }
+}
+
+impl fmt::Debug for PaymentGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PaymentGate").field("origin", &self.inner.origin).finish_non_exhaustive()
+    }
+}
+
+impl GateInner {
+    pub(super) fn scheme(&self, scheme: &str, network: &Network) -> Option<&dyn ServerScheme> {
+        self.schemes
+            .iter()
+            .map(Arc::as_ref)
+            .find(|known| known.scheme() == scheme && known.networks().matches(network))
+    }
+}
+
+/// Builds a [`PaymentGate`].
+#[must_use]
+pub struct GateBuilder {
+    origin: String,
+    facilitator: Option<AnyFacilitator>,
+    schemes: Vec<Arc<dyn ServerScheme>>,
+    hooks: HookList,
+    request_hooks: Vec<RequestHook>,
+    v1: bool,
+    aliases: Vec<HeaderName>,
+}
+
+impl GateBuilder {
+    /// Who verifies and settles. Required.
+    pub fn facilitator(mut self, facilitator: impl Facilitator) -> Self {
+        self.facilitator = Some(AnyFacilitator::new(facilitator));
+        self
+    }
+
+    /// A scheme to charge in. At least one is required; the first that covers a charge's scheme and network is
+    /// taken.
+    pub fn scheme(mut self, scheme: impl ServerScheme) -> Self {
+        self.schemes.push(Arc::new(scheme));
+        self
+    }
+
+    /// Hooks around verifying and settling.
+    pub fn hooks(mut self, hooks: impl PaymentHooks) -> Self {
+        self.hooks.push(hooks);
+        self
+    }
+
+    /// A hook on every request to a charged route, before anything else: charge, let it pass free, or refuse. The
+    /// first hook that does not say [`RequestDecision::Charge`] counts.
+    pub fn on_request<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = RequestDecision> + Send + 'static,
+    {
+        self.request_hooks.push(Arc::new(move |request| Box::pin(hook(request))));
+        self
+    }
+
+    /// Speak version 2 only: no version 1 requirements in the body, no version 1 payments.
+    pub fn without_v1(mut self) -> Self {
+        self.v1 = false;
+        self
+    }
+
+    /// Another header to read payments from, besides `PAYMENT-SIGNATURE` and `X-PAYMENT`.
+    pub fn header_alias(mut self, name: HeaderName) -> Self {
+        self.aliases.push(name);
+        self
+    }
+
+    /// The gate. It begins to ask the facilitator what it supports.
+    ///
+    /// # Errors
+    /// When something required is missing, the origin is no http(s) URL, or there is no Tokio runtime.
+    pub fn build(self) -> Result<PaymentGate, ConfigError> {
+        let origin = checked_origin(&self.origin).ok_or(ConfigError::Origin(self.origin))?;
+        let facilitator = self.facilitator.ok_or(ConfigError::NoFacilitator)?;
+        if self.schemes.is_empty() {
+            return Err(ConfigError::NoScheme);
+        }
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+        let inner = GateInner {
+            origin,
+            capabilities: Capabilities::watch(facilitator.clone(), &runtime),
+            facilitator,
+            schemes: self.schemes,
+            hooks: self.hooks,
+            request_hooks: self.request_hooks,
+            v1: self.v1,
+            aliases: self.aliases,
+            claims: Arc::default(),
+        };
+        Ok(PaymentGate { inner: Arc::new(inner) })
+    }
+}
+
+impl fmt::Debug for GateBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GateBuilder").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// The origin without a trailing slash, if it is an http(s) URL without query.
+fn checked_origin(text: &str) -> Option<String> {
+    let uri: Uri = text.parse().ok()?;
+    let web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let host = uri.host().is_some_and(|host| !host.is_empty());
+    let bare = uri.query().is_none() && !text.contains(['#', '@']);
+    (web && host && bare).then(|| text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_an_http_url() {
+        for (text, expected) in [
+            ("https://api.example.com", "https://api.example.com"),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+            ("https://example.com/v1/", "https://example.com/v1"),
+        ] {
+            assert_eq!(checked_origin(text).as_deref(), Some(expected));
+        }
+        for bad in
+            ["", "api.example.com", "/", "ftp://x.y", "https://", "https://x.y/?a=b", "https://u:p@x.y"]
+        {
+            assert_eq!(checked_origin(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What a route costs, as it is configured.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+use super::request::RequestInfo;
+use crate::{
+    BoxFuture,
+    address::{Address, AddressError},
+    amount::Amount,
+    asset::Token,
+    network::Network,
+    payment::{PaymentRequired, SettleResponse},
+    price::{Price, PriceError},
+};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A fixed price: the payer pays exactly this.
+///
+/// ```
+/// use x402_core::{gate::exact, network::{BASE, BASE_SEPOLIA}};
+///
+/// let charge = exact("$0.01").on(BASE_SEPOLIA).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C")
+///     .or(exact("0.01 USDC").on(BASE).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C"))
+///     .describe("Weather forecast");
+/// ```
+pub fn exact(price: impl IntoPrice) -> Unplaced {
+    Unplaced { scheme: "exact", price: PriceSource::Fixed(price.into_price()) }
+}
+
+/// A price computed for each request. An error is answered with 500, and the handler does not run.
+pub fn exact_with<F, Fut, P>(compute: F) -> Unplaced
+where
+    F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<P, BoxError>> + Send + 'static,
+    P: IntoPrice,
+{
+    let compute = move |request| {
+        let price = compute(request);
+        Box::pin(async move { Ok(price.await?.into_price()?) }) as BoxFuture<'static, _>
+    };
+    Unplaced { scheme: "exact", price: PriceSource::Computed(Arc::new(compute)) }
+}
+
+/// A price still without a network; see [`exact`].
+#[derive(Debug)]
+#[must_use]
+pub struct Unplaced {
+    scheme: &'static str,
+    price: PriceSource,
+}
+
+impl Unplaced {
+    /// Charged on this network.
+    pub fn on(self, network: Network) -> Unaddressed {
+        Unaddressed { scheme: self.scheme, price: self.price, network }
+    }
+}
+
+/// A price still without a payee; see [`exact`].
+#[derive(Debug)]
+#[must_use]
+pub struct Unaddressed {
+    scheme: &'static str,
+    price: PriceSource,
+    network: Network,
+}
+
+impl Unaddressed {
+    /// Paid to this account.
+    pub fn to(self, payee: impl ToString) -> Charge {
+        let text = payee.to_string();
+        let payee = text.parse().map_err(|error| (text, error));
+        self.paid(PayTo::Fixed(payee))
+    }
+
+    /// Paid to an account computed for each request. An error is answered with 500, and the handler does not run.
+    pub fn to_with<F, Fut>(self, compute: F) -> Charge
+    where
+        F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Address, BoxError>> + Send + 'static,
+    {
+        self.paid(PayTo::Computed(Arc::new(move |request| Box::pin(compute(request)))))
+    }
+
+    fn paid(self, pay_to: PayTo) -> Charge {
+        let option = PaymentOption {
+            scheme: self.scheme,
+            price: self.price,
+            network: self.network,
+            pay_to,
+            max_timeout_seconds: 300,
+        };
+        Charge {
+            options: vec![option],
+            description: None,
+            mime_type: None,
+            timing: SettleTiming::AfterHandler,
+            unpaid_body: None,
+            settlement_failed_body: None,
+        }
+    }
+}
+
+/// What a route costs: one way to pay or several, and what is said about it.
+#[derive(Clone)]
+#[must_use]
+pub struct Charge {
+    pub(super) options: Vec<PaymentOption>,
+    pub(super) description: Option<String>,
+    pub(super) mime_type: Option<String>,
+    pub(super) timing: SettleTiming,
+    pub(super) unpaid_body: Option<UnpaidBody>,
+    pub(super) settlement_failed_body: Option<SettlementFailedBody>,
+}
+
+pub(super) type UnpaidBody = Arc<dyn Fn(&PaymentRequired) -> CustomBody + Send + Sync>;
+pub(super) type SettlementFailedBody = Arc<dyn Fn(&SettleResponse) -> CustomBody + Send + Sync>;
+
+impl Charge {
+    /// Another way to pay. Options are offered in the order they are added; of the other charge nothing but its
+    /// options is taken.
+    pub fn or(mut self, other: Charge) -> Self {
+        self.options.extend(other.options);
+        self
+    }
+
+    /// What is sold, for people.
+    pub fn describe(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// The media type of what is sold.
+    pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
+        self.mime_type = Some(mime_type.into());
+        self
+    }
+
+    /// How many seconds a payment must stay valid; 300 if nothing is said. It holds for every option so far.
+    pub fn max_timeout_seconds(mut self, seconds: u64) -> Self {
+        for option in &mut self.options {
+            option.max_timeout_seconds = seconds;
+        }
+        self
+    }
+
+    /// Settle before the handler runs, not after: the handler has the receipt, and the payer is charged even when
+    /// the handler fails.
+    pub fn settle_first(mut self) -> Self {
+        self.timing = SettleTiming::BeforeHandler;
+        self
+    }
+
+    /// The body of the 402 when no payment came, in place of version 1's JSON. With it, only version 2 clients can
+    /// pay, since version 1 reads its requirements from the body.
+    pub fn unpaid_body(
+        mut self,
+        body: impl Fn(&PaymentRequired) -> CustomBody + Send + Sync + 'static,
+    ) -> Self {
+        self.unpaid_body = Some(Arc::new(body));
+        self
+    }
+
+    /// The body of the 402 when the settlement failed.
+    pub fn settlement_failed_body(
+        mut self,
+        body: impl Fn(&SettleResponse) -> CustomBody + Send + Sync + 'static,
+    ) -> Self {
+        self.settlement_failed_body = Some(Arc::new(body));
+        self
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge")
+            .field("options", &self.options)
+            .field("timing", &self.timing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// When the money moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettleTiming {
+    /// Once the handler answered, before the first byte of its answer leaves.
+    AfterHandler,
+    /// Before the handler runs.
+    BeforeHandler,
+}
+
+/// A body in place of the gate's own.
+#[derive(Debug, Clone)]
+pub struct CustomBody {
+    /// Its media type, like `text/html`. What is no header value is replaced by `application/octet-stream`.
+    pub content_type: String,
+    /// Its bytes.
+    pub body: Bytes,
+}
+
+/// An amount of a token that is named in full: for tokens that are not in the table of stablecoins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenAmount {
+    /// The token. Its network must be the one the charge is on.
+    pub token: Token,
+    /// How much, in the token's smallest unit.
+    pub amount: Amount,
+}
+
+/// A price in words, or an amount of a named token.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PriceSpec {
+    /// In words.
+    Price(Price),
+    /// Named in full.
+    Token(TokenAmount),
+}
+
+impl PriceSpec {
+    pub(super) fn resolve(self, network: &Network) -> Result<(Token, Amount), PriceError> {
+        match self {
+            Self::Price(price) => price.resolve(network),
+            Self::Token(TokenAmount { amount, .. }) if amount.is_zero() => Err(PriceError::Zero),
+            Self::Token(TokenAmount { token, .. }) if token.network != *network => {
+                Err(PriceError::UnknownToken { symbol: token.symbol.into_owned(), network: network.clone() })
+            }
+            Self::Token(TokenAmount { token, amount }) => Ok((token, amount)),
+        }
+    }
+}
+
+/// What can be a price: `"$0.01"`, a [`Price`], or a [`TokenAmount`].
+pub trait IntoPrice {
+    /// The price.
+    ///
+    /// # Errors
+    /// When a text is no price.
+    fn into_price(self) -> Result<PriceSpec, PriceError>;
+}
+
+impl IntoPrice for &str {
+    fn into_price(self) -> Result<PriceSpec, PriceError> {
+        self.parse().map(PriceSpec::Price)
+    }
+}
+
+impl IntoPrice for String {
+    fn into_price(self) -> Result<PriceSpec, PriceError> {
+        self.as_str().into_price()
+    }
+}
+
+impl IntoPrice for Price {
+    fn into_price(self) -> Result<PriceSpec, PriceError> {
+        Ok(PriceSpec::Price(self))
+    }
+}
+
+impl IntoPrice for TokenAmount {
+    fn into_price(self) -> Result<PriceSpec, PriceError> {
+        Ok(PriceSpec::Token(self))
+    }
+}
+
+/// One way to pay, as configured.
+#[derive(Debug, Clone)]
+pub(super) struct PaymentOption {
+    pub(super) scheme: &'static str,
+    pub(super) price: PriceSource,
+    pub(super) network: Network,
+    pub(super) pay_to: PayTo,
+    pub(super) max_timeout_seconds: u64,
+}
+
+type Compute<T> = Arc<dyn Fn(RequestInfo) -> BoxFuture<'static, Result<T, BoxError>> + Send + Sync>;
+
+#[derive(Clone)]
+pub(super) enum PriceSource {
+    Fixed(Result<PriceSpec, PriceError>),
+    Computed(Compute<PriceSpec>),
+}
+
+impl fmt::Debug for PriceSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(price) => price.fmt(f),
+            Self::Computed(_) => f.write_str("computed"),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(super) enum PayTo {
+    Fixed(Result<Address, (String, AddressError)>),
+    Computed(Compute<Address>),
+}
+
+impl fmt::Debug for PayTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(address) => address.fmt(f),
+            Self::Computed(_) => f.write_str("computed"),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is wrong with a configuration, found when it is written.
+
+use crate::{address::AddressError, network::Network, price::PriceError, scheme::SchemeError};
+
+/// A gate, a charge or a route table that cannot work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The origin is not an http(s) URL.
+    #[error("the origin `{0}` is not an address clients can use: write it like `https://api.example.com`")]
+    Origin(String),
+    /// There is no facilitator.
+    #[error("a gate needs a facilitator: call `.facilitator(…)` on the builder")]
+    NoFacilitator,
+    /// There is no scheme.
+    #[error(
+        "a gate needs a payment scheme: call `.scheme(…)` on the builder, for example with `x402_evm::exact::server()`"
+    )]
+    NoScheme,
+    /// Built outside of a Tokio runtime.
+    #[error(
+        "build the gate inside a Tokio runtime: it asks its facilitator what it supports in the background"
+    )]
+    NoRuntime,
+    /// A charge in a scheme, or on a network, that no registered scheme covers.
+    #[error(
+        "no registered scheme charges `{scheme}` on {network}: add it with `.scheme(…)` on the gate's builder"
+    )]
+    UnknownScheme {
+        /// The scheme.
+        scheme: String,
+        /// The network.
+        network: Network,
+    },
+    /// A price that cannot be charged.
+    #[error(transparent)]
+    Price(#[from] PriceError),
+    /// A payee that is no address.
+    #[error("`{text}` cannot be paid: {source}")]
+    PayTo {
+        /// What was written.
+        text: String,
+        /// Why not.
+        source: AddressError,
+    },
+    /// A token or payee that the scheme cannot charge with.
+    #[error("cannot charge `{scheme}` on {network}: {source}")]
+    Scheme {
+        /// The scheme.
+        scheme: String,
+        /// The network.
+        network: Network,
+        /// What it lacks.
+        source: SchemeError,
+    },
+    /// A payment must be given at least a second.
+    #[error("a payment must stay valid for at least a second")]
+    Timeout,
+    /// The 402 would not fit into a header.
+    #[error(
+        "the offer takes {bytes} bytes of header, and {limit} is the limit: offer fewer options or say less"
+    )]
+    OfferTooLarge {
+        /// What it takes.
+        bytes: usize,
+        /// What there is.
+        limit: usize,
+    },
+    /// A route key that is none.
+    #[error("`{0}` is not a route: write \"GET /weather/{{city}}\" or \"/weather/{{city}}\"")]
+    RouteKey(String),
+    /// A route that an earlier one covers.
+    #[error("the route `{route}` can never match: `{earlier}` stands before it")]
+    Unreachable {
+        /// The route.
+        route: String,
+        /// The one before it.
+        earlier: String,
+    },
+    /// A table without routes.
+    #[error("the route table is empty: it would let every request pass")]
+    EmptyTable,
+    /// Something wrong in a table's route.
+    #[error("route `{route}`: {source}")]
+    Route {
+        /// The route.
+        route: String,
+        /// What is wrong.
+        source: Box<ConfigError>,
+    },
+}

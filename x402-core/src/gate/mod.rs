@@ -1,0 +1,47 @@
+//! The gate: it charges for requests, in any framework.
+//!
+//! An adapter hands over what it knows of a request ([`RequestView`]) and does as it is told: let it pass, answer
+//! it, or call the handler and bring the head of its answer to the [`Ticket`].
+//!
+//! ```text
+//! view ─▶ Offer ─▶ Matched ─▶ Claimed ─▶ Verified ─▶ handler ─▶ Settled ─▶ answer
+//!           └───────────── any step may end in a Refusal, which encodes itself ─┘
+//! ```
+//!
+//! Each state is a struct with private fields and one constructor, the step that earned it, and each step takes
+//! the state before it: a payment cannot be settled twice, or unverified.
+//!
+//! What is charged when:
+//!
+//! | The handler | settle after (default) | settle first |
+//! |---|---|---|
+//! | answers below 400, redirects and 304 included | charged | charged |
+//! | answers 400 or above, fails or panics | not charged, the payment can be used again | charged, with a receipt |
+//! | never finishes: the client hung up | not charged | charged |
+//!
+//! Settlement, once begun, runs in a task of its own; a client that hangs up cannot stop it.
+
+mod admission;
+mod builder;
+mod capabilities;
+mod charge;
+mod claim;
+mod error;
+mod offer;
+mod refusal;
+mod request;
+mod settle;
+mod table;
+mod toll;
+mod verify;
+
+pub use admission::{Access, Admission, PaymentInfo, Ticket};
+pub use builder::{GateBuilder, PaymentGate};
+pub use charge::{
+    Charge, CustomBody, IntoPrice, PriceSpec, SettleTiming, TokenAmount, Unaddressed, Unplaced, exact,
+    exact_with,
+};
+pub use error::ConfigError;
+pub use request::{RequestDecision, RequestInfo, RequestView};
+pub use table::RouteTable;
+pub use toll::{Passage, PricedRoute, Toll};

@@ -1,0 +1,231 @@
+//! What the gate offers now, and the payment that takes one of its options.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    builder::GateInner,
+    capabilities::Known,
+    charge::{PayTo, PaymentOption, PriceSource},
+    refusal::Refusal,
+    request::{RequestInfo, RequestView},
+    toll::Priced,
+};
+use crate::{
+    address::Address,
+    amount::Amount,
+    asset::Token,
+    payment::{JsonMap, Payment, PaymentRequired, PaymentRequirements, Reason, ResourceInfo, Version},
+    scheme::{InspectError, PaymentIdentity},
+    wire::Presented,
+};
+
+/// The longest address of what is sold that is put into a header.
+const LONGEST_URL: usize = 1024;
+
+/// What a request is offered.
+pub(super) struct Offer {
+    options: Arc<[PaymentRequirements]>,
+    resource: ResourceInfo,
+    /// Whether version 1 is spoken.
+    v1: bool,
+}
+
+/// An offer that holds for every request, as long as the facilitator supports what it does.
+pub(super) struct Standing {
+    epoch: u64,
+    options: Arc<[PaymentRequirements]>,
+}
+
+impl Offer {
+    /// What this request is offered now.
+    pub(super) async fn make(
+        gate: &GateInner,
+        priced: &Priced,
+        request: RequestView<'_>,
+    ) -> Result<Self, Refusal> {
+        let known = gate.capabilities.get().ok_or_else(|| {
+            Refusal::not_ready("the payment facilitator has not told yet what it supports; try again shortly")
+        })?;
+        let options = match priced.standing.load().as_ref() {
+            Some(standing) if standing.epoch == known.epoch => standing.options.clone(),
+            _ => options(gate, priced, request, &known).await?,
+        };
+        Ok(Self { options, resource: resource(gate, priced, request), v1: gate.v1 })
+    }
+
+    /// The offer as a 402 writes it.
+    pub(super) fn required(&self, error: impl Into<String>) -> PaymentRequired {
+        PaymentRequired {
+            version: Version::V2,
+            error: Some(error.into()),
+            resource: self.resource.clone(),
+            accepts: self.options.to_vec(),
+            extensions: JsonMap::new(),
+        }
+    }
+
+    pub(super) fn speaks_v1(&self) -> bool {
+        self.v1
+    }
+}
+
+/// The options of a charge that the facilitator supports. Kept, where none depends on the request.
+async fn options(
+    gate: &GateInner,
+    priced: &Priced,
+    request: RequestView<'_>,
+    known: &Known,
+) -> Result<Arc<[PaymentRequirements]>, Refusal> {
+    let mut options = Vec::with_capacity(priced.charge.options.len());
+    let mut info = None;
+    for option in &priced.charge.options {
+        let PaymentOption { scheme, network, .. } = option;
+        let Some(kind) = known.supported.kind(scheme, network) else {
+            tracing::error!(route = request.route, scheme, %network, "the facilitator does not support this option");
+            continue;
+        };
+        let (token, amount) = match &option.price {
+            PriceSource::Fixed(price) => price.clone().and_then(|price| price.resolve(network)),
+            PriceSource::Computed(compute) => compute(seen(&mut info, request))
+                .await
+                .map_err(|error| Refusal::misconfigured(format!("the price could not be computed: {error}")))?
+                .resolve(network),
+        }
+        .map_err(|error| Refusal::misconfigured(format!("the price cannot be charged: {error}")))?;
+        let payee = match &option.pay_to {
+            PayTo::Fixed(payee) => {
+                payee.clone().map_err(|(_, error)| Refusal::misconfigured(error.to_string()))?
+            }
+            PayTo::Computed(compute) => compute(seen(&mut info, request)).await.map_err(|error| {
+                Refusal::misconfigured(format!("the payee could not be computed: {error}"))
+            })?,
+        };
+        let mut requirements = requirements(option, &token, amount, payee, kind.extra.clone());
+        gate.scheme(scheme, network)
+            .ok_or_else(|| Refusal::misconfigured(format!("no scheme charges `{scheme}` on {network}")))?
+            .enrich(&mut requirements, &token, kind)
+            .map_err(|error| {
+                Refusal::misconfigured(format!("cannot charge `{scheme}` on {network}: {error}"))
+            })?;
+        options.push(requirements);
+    }
+    if options.is_empty() {
+        return Err(Refusal::not_ready(
+            "the payment facilitator supports none of this route's payment options",
+        ));
+    }
+    let options: Arc<[_]> = options.into();
+    if info.is_none() {
+        let standing = Standing { epoch: known.epoch, options: options.clone() };
+        priced.standing.store(Some(Arc::new(standing)));
+    }
+    Ok(options)
+}
+
+/// The request as computed prices see it, copied once.
+fn seen(info: &mut Option<RequestInfo>, request: RequestView<'_>) -> RequestInfo {
+    info.get_or_insert_with(|| request.to_info()).clone()
+}
+
+pub(super) fn requirements(
+    option: &PaymentOption,
+    token: &Token,
+    amount: Amount,
+    pay_to: Address,
+    extra: JsonMap,
+) -> PaymentRequirements {
+    PaymentRequirements {
+        scheme: option.scheme.to_owned(),
+        network: option.network.clone(),
+        amount,
+        asset: token.address.clone(),
+        pay_to,
+        max_timeout_seconds: option.max_timeout_seconds,
+        extra,
+    }
+}
+
+/// What is sold. Its address is made from our origin; a query, and then a path, too long to fit are left out.
+fn resource(gate: &GateInner, priced: &Priced, request: RequestView<'_>) -> ResourceInfo {
+    let fits = |text: &&str| gate.origin.len() + text.len() <= LONGEST_URL;
+    let path = request.uri.path();
+    let path = if path.starts_with('/') { path } else { "/" };
+    let whole =
+        request.uri.path_and_query().map(|whole| whole.as_str()).filter(|whole| whole.starts_with('/'));
+    let place = whole.filter(fits).or(Some(path).filter(fits)).or(request.route.filter(fits)).unwrap_or("/");
+    ResourceInfo {
+        url: format!("{}{place}", gate.origin),
+        description: priced.charge.description.clone(),
+        mime_type: priced.charge.mime_type.clone(),
+        ..ResourceInfo::default()
+    }
+}
+
+/// A payment that takes one of our options.
+pub(super) struct Matched {
+    payment: Payment,
+    identity: PaymentIdentity,
+}
+
+impl Matched {
+    /// The options the payment may mean, best first. Version 2 says which; version 1 names only scheme and network,
+    /// so its content decides, and where that is the same for several, each may be the one.
+    pub(super) fn find(gate: &GateInner, offer: &Offer, presented: &Presented) -> Result<Vec<Self>, Refusal> {
+        let version = presented.version();
+        if version == Version::V1 && !gate.v1 {
+            return Err(Refusal::rejected(Reason::INVALID_VERSION));
+        }
+        let mut matched = Vec::new();
+        let mut refusal = Refusal::rejected(Reason::NO_MATCH);
+        for option in offer.options.iter().filter(|option| names(presented, option)) {
+            let Some(scheme) = gate.scheme(&option.scheme, &option.network) else { continue };
+            let mut payload = presented.clone().against(option);
+            match scheme.inspect(version, &payload.payload, option) {
+                Ok(identity) => {
+                    // Ours, not the client's: whoever catalogues what is sold must not be told another address.
+                    payload.resource = Some(offer.resource.clone());
+                    matched
+                        .push(Self { payment: Payment { payload, requirements: option.clone() }, identity });
+                }
+                Err(InspectError::Mismatch(reason)) => refusal = Refusal::rejected(reason),
+                Err(InspectError::Malformed(expected)) => return Err(Refusal::malformed(expected)),
+            }
+        }
+        if matched.is_empty() { Err(refusal) } else { Ok(matched) }
+    }
+
+    pub(super) fn into_parts(self) -> (Payment, PaymentIdentity) {
+        (self.payment, self.identity)
+    }
+}
+
+/// Whether the payment may mean this option.
+fn names(presented: &Presented, option: &PaymentRequirements) -> bool {
+    match presented {
+        Presented::V1 { scheme, network, .. } => {
+            *scheme == option.scheme && option.network.v1_name() == Some(network.as_str())
+        }
+        Presented::V2(payment) => accepts(&payment.accepted, option),
+    }
+}
+
+/// Whether what the client accepted is what we offer: every field the same, and all of our `extra` in its own.
+fn accepts(accepted: &PaymentRequirements, offered: &PaymentRequirements) -> bool {
+    let PaymentRequirements { scheme, network, amount, asset, pay_to, max_timeout_seconds, extra } = offered;
+    accepted.scheme == *scheme
+        && accepted.network == *network
+        && accepted.amount == *amount
+        && accepted.asset == *asset
+        && accepted.pay_to == *pay_to
+        && accepted.max_timeout_seconds == *max_timeout_seconds
+        && contains_all(&accepted.extra, extra)
+}
+
+fn contains_all(whole: &JsonMap, part: &JsonMap) -> bool {
+    part.iter().all(|(key, wanted)| match (whole.get(key), wanted) {
+        (Some(Value::Object(whole)), Value::Object(part)) => contains_all(whole, part),
+        (found, wanted) => found == Some(wanted),
+    })
+}

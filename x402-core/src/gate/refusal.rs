@@ -1,0 +1,271 @@
+//! Every way a paid route says no, and how it is written.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::{
+    charge::{Charge, CustomBody},
+    offer::Offer,
+    toll::OFFER_LIMIT,
+};
+use crate::{
+    address::Address,
+    facilitator::{FacilitatorError, FacilitatorErrorKind},
+    payment::{self, PendingSettlement, Reason, SettleResponse, Version},
+    wire::{self, DecodeError, PAYMENT_REQUIRED, PaymentRequiredV1},
+};
+
+/// A no: malformed (400), refused (402), our own trouble (5xx), or 403 and 409.
+#[derive(Debug)]
+pub(super) struct Refusal(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    /// The code, or the sentence where the protocol has no code.
+    error: String,
+    message: Option<String>,
+    payer: Option<Address>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Unpaid,
+    Rejected,
+    Malformed,
+    Forbidden,
+    InProgress,
+    NotSettled(SettleResponse),
+    Pending(PendingSettlement),
+    NotReady,
+    BadGateway,
+    Misconfigured,
+}
+
+/// To whom a refusal is written, as far as that is known.
+pub(super) struct Asked<'a> {
+    pub(super) charge: &'a Charge,
+    pub(super) offer: Option<&'a Offer>,
+    pub(super) version: Version,
+}
+
+impl Refusal {
+    fn new(kind: Kind, error: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, error: error.into(), message: None, payer: None }))
+    }
+
+    fn explain(mut self, message: impl Into<String>) -> Self {
+        self.0.message = Some(message.into());
+        self
+    }
+
+    /// No payment came.
+    pub(super) fn unpaid() -> Self {
+        Self::new(Kind::Unpaid, "Payment required")
+    }
+
+    /// A payment came that we do not take.
+    pub(super) fn rejected(reason: Reason) -> Self {
+        Self::new(Kind::Rejected, reason.as_str())
+    }
+
+    /// A payment came that the facilitator does not take.
+    pub(super) fn invalid(refusal: payment::Refusal) -> Self {
+        let mut this = Self::rejected(refusal.reason);
+        this.0.message = refusal.message;
+        this.0.payer = refusal.payer;
+        this
+    }
+
+    /// What came is no payment.
+    pub(super) fn malformed(expected: impl Into<String>) -> Self {
+        Self::new(Kind::Malformed, Reason::INVALID_PAYLOAD.as_str()).explain(expected)
+    }
+
+    /// A payment came in a version that is not spoken here.
+    pub(super) fn unknown_version(error: &DecodeError) -> Self {
+        Self::rejected(Reason::INVALID_VERSION).explain(error.to_string())
+    }
+
+    /// A hook refused.
+    pub(super) fn forbidden(reason: String) -> Self {
+        Self::new(Kind::Forbidden, reason)
+    }
+
+    /// The same payment is being handled right now.
+    pub(super) fn in_progress() -> Self {
+        Self::new(Kind::InProgress, "payment_in_progress")
+            .explain("this payment is being handled by another request; do not pay again")
+    }
+
+    /// The settlement failed; the money did not move.
+    pub(super) fn not_settled(answer: SettleResponse) -> Self {
+        let (error, message) = match &answer {
+            SettleResponse::Failed(failure) => (failure.reason.to_string(), failure.message.clone()),
+            _ => (Reason::UNEXPECTED_SETTLE_ERROR.to_string(), None),
+        };
+        let mut this = Self::new(Kind::NotSettled(answer), error);
+        this.0.message = message;
+        this
+    }
+
+    /// A transaction is on its way.
+    pub(super) fn pending(pending: PendingSettlement) -> Self {
+        Self::new(Kind::Pending(pending), Reason::SETTLEMENT_PENDING.as_str())
+            .explain("the payment is on its way; send the same payment again shortly, do not sign another")
+    }
+
+    /// Nobody can say whether the money moved.
+    pub(super) fn unknown(error: Option<&FacilitatorError>) -> Self {
+        let error = error.map(tracing::field::debug);
+        tracing::error!(error, "whether a payment was settled is not known; its payment stays claimed");
+        Self::new(Kind::BadGateway, Reason::SETTLEMENT_PENDING.as_str())
+            .explain("whether the payment was settled is not known yet; send the same payment again, do not sign another")
+    }
+
+    /// We cannot take payments yet, or right now.
+    pub(super) fn not_ready(message: &str) -> Self {
+        Self::new(Kind::NotReady, "payment_unavailable").explain(message)
+    }
+
+    /// The facilitator did not do its work, and nothing was charged.
+    pub(super) fn facilitator(call: &str, error: &FacilitatorError) -> Self {
+        tracing::error!(call, ?error, "the payment facilitator failed");
+        let kind = match error.kind() {
+            FacilitatorErrorKind::Unreachable => Kind::NotReady,
+            _ => Kind::BadGateway,
+        };
+        Self::new(kind, "facilitator_unavailable").explain(
+            "the payment facilitator did not do its work; nothing was charged, the payment can be sent again",
+        )
+    }
+
+    /// The settlement's task ended before it was done.
+    pub(super) fn interrupted(error: &tokio::task::JoinError) -> Self {
+        tracing::error!(%error, "a settlement was interrupted");
+        Self::unknown(None)
+    }
+
+    /// The service is set up wrongly: the reason is for its operator, not for the client.
+    pub(super) fn misconfigured(reason: impl Into<String>) -> Self {
+        tracing::error!(reason = reason.into(), "a paid route is misconfigured; it answers 500");
+        Self::new(Kind::Misconfigured, "payment_misconfigured")
+            .explain("this route's payment is misconfigured; its operator finds the reason in the log")
+    }
+
+    /// Whether no other option could change it.
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self.0.kind, Kind::Rejected)
+    }
+
+    fn status(&self) -> StatusCode {
+        match self.0.kind {
+            Kind::Unpaid | Kind::Rejected | Kind::NotSettled(_) => StatusCode::PAYMENT_REQUIRED,
+            Kind::Malformed => StatusCode::BAD_REQUEST,
+            Kind::Forbidden => StatusCode::FORBIDDEN,
+            Kind::InProgress => StatusCode::CONFLICT,
+            Kind::Pending(_) | Kind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::BadGateway => StatusCode::BAD_GATEWAY,
+            Kind::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The answer.
+    pub(super) fn encode(self, asked: Option<&Asked<'_>>) -> Response<Bytes> {
+        let status = self.status();
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if matches!(self.0.kind, Kind::InProgress | Kind::Pending(_) | Kind::NotReady) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        let body = match (&self.0.kind, asked) {
+            (Kind::Unpaid | Kind::Rejected, Some(asked)) => match self.demand(asked, &mut headers) {
+                Ok(body) => body,
+                Err(too_large) => return too_large.encode(None),
+            },
+            (Kind::NotSettled(answer), Some(asked)) => self.failure(answer, asked, &mut headers),
+            (Kind::Pending(pending), Some(asked)) => {
+                let answer = SettleResponse::Pending(pending.clone());
+                let (name, value) = wire::settle_response_header(asked.version, &answer);
+                headers.insert(name, value);
+                let mut body = self.json();
+                body["transaction"] = pending.transaction.as_str().into();
+                in_json(&body)
+            }
+            _ => in_json(&self.json()),
+        };
+        expose(&mut headers);
+        let content_type = HeaderValue::try_from(body.content_type)
+            .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        headers.insert(header::CONTENT_TYPE, content_type);
+        let mut response = Response::new(body.body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// A 402 that asks for payment: version 2 in the header, version 1 in the body.
+    fn demand(&self, asked: &Asked<'_>, headers: &mut HeaderMap) -> Result<CustomBody, Self> {
+        let Some(offer) = asked.offer else { return Ok(in_json(&self.json())) };
+        let mut required = offer.required(&*self.0.error);
+        let encoded = wire::encode_header(&required);
+        if encoded.len() > OFFER_LIMIT {
+            return Err(Self::misconfigured(format!(
+                "the PAYMENT-REQUIRED header takes {} bytes, and {OFFER_LIMIT} is the limit: offer fewer options",
+                encoded.len()
+            )));
+        }
+        headers.insert(PAYMENT_REQUIRED, encoded);
+        let unpaid = matches!(self.0.kind, Kind::Unpaid);
+        if unpaid && let Some(custom) = &asked.charge.unpaid_body {
+            return Ok(custom(&required));
+        }
+        if offer.speaks_v1() {
+            if unpaid {
+                required.error = Some("X-PAYMENT header is required".to_owned());
+            }
+            let v1 = PaymentRequiredV1::from_model(&required);
+            if !v1.accepts.is_empty() {
+                return Ok(in_json(
+                    &self.with_words(serde_json::to_value(v1).expect("the model serialises")),
+                ));
+            }
+        }
+        Ok(in_json(&self.json()))
+    }
+
+    /// A 402 that asks for nothing: the client tried to pay.
+    fn failure(&self, answer: &SettleResponse, asked: &Asked<'_>, headers: &mut HeaderMap) -> CustomBody {
+        let (name, value) = wire::settle_response_header(asked.version, answer);
+        headers.insert(name, value);
+        match &asked.charge.settlement_failed_body {
+            Some(custom) => custom(answer),
+            None => in_json(&self.json()),
+        }
+    }
+
+    fn json(&self) -> Value {
+        self.with_words(json!({ "error": self.0.error }))
+    }
+
+    fn with_words(&self, mut body: Value) -> Value {
+        if let Some(message) = &self.0.message {
+            body["message"] = message.as_str().into();
+        }
+        if let Some(payer) = &self.0.payer {
+            body["payer"] = payer.as_str().into();
+        }
+        body
+    }
+}
+
+fn in_json(body: &Value) -> CustomBody {
+    CustomBody { content_type: "application/json".to_owned(), body: Bytes::from(body.to_string()) }
+}
+
+/// Scripts of other origins may read the payment headers.
+pub(super) fn expose(headers: &mut HeaderMap) {
+    const NAMES: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
+    headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(NAMES));
+}

@@ -1,0 +1,53 @@
+//! What the gate is told about a request.
+
+use http::{HeaderMap, Method, Uri};
+
+/// A request as an adapter sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestView<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The URI as the client sent it, before any nesting stripped it.
+    pub uri: &'a Uri,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The pattern of the route the framework matched, in the framework's syntax.
+    pub route: Option<&'a str>,
+}
+
+impl RequestView<'_> {
+    pub(crate) fn to_info(self) -> RequestInfo {
+        RequestInfo {
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            headers: self.headers.clone(),
+            route: self.route.map(str::to_owned),
+        }
+    }
+}
+
+/// A request, as hooks and computed prices see it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RequestInfo {
+    /// The method.
+    pub method: Method,
+    /// The URI as the client sent it.
+    pub uri: Uri,
+    /// The headers, the payment among them.
+    pub headers: HeaderMap,
+    /// The pattern of the matched route, where the framework tells.
+    pub route: Option<String>,
+}
+
+/// What a request hook decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum RequestDecision {
+    /// Charge as configured.
+    Charge,
+    /// Let it pass without payment.
+    Free,
+    /// Answer 403 with this reason.
+    Refuse(String),
+}

@@ -1,0 +1,191 @@
+//! What the routes of a router cost.
+
+use http::Method;
+
+use super::{Charge, ConfigError};
+
+/// Charges keyed by route: `"GET /weather/{city}"`, or without a method for all of them.
+///
+/// The pattern is the framework's own, letter for letter: the gate looks it up by the route the framework matched
+/// and parses no path. HEAD is charged as GET unless it has a route of its own. The first route that matches
+/// counts; a route that can never match is an error. Routes that are not listed are free.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct RouteTable {
+    pub(super) routes: Vec<(RouteKey, Charge)>,
+    pub(super) unrouted_is_free: bool,
+}
+
+impl RouteTable {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a route and what it costs.
+    ///
+    /// # Errors
+    /// When the key is no route, or an earlier route covers it.
+    pub fn route(mut self, key: &str, charge: Charge) -> Result<Self, ConfigError> {
+        let key = RouteKey::parse(key)?;
+        if let Some((earlier, _)) = self.routes.iter().find(|(earlier, _)| earlier.covers(&key)) {
+            return Err(ConfigError::Unreachable { route: key.to_string(), earlier: earlier.to_string() });
+        }
+        self.routes.push((key, charge));
+        Ok(self)
+    }
+
+    /// Lets requests pass that reach the table without having matched any route, such as a router's fallback.
+    ///
+    /// Without it they are answered 500: a table that stands outside of its router sees no route at all, and would
+    /// let everything pass. Only say this where the table is known to stand inside.
+    pub fn unrouted_is_free(mut self) -> Self {
+        self.unrouted_is_free = true;
+        self
+    }
+}
+
+/// A method, or any, and a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RouteKey {
+    method: Option<Method>,
+    pub(super) pattern: String,
+}
+
+impl RouteKey {
+    fn parse(key: &str) -> Result<Self, ConfigError> {
+        let bad = || ConfigError::RouteKey(key.to_owned());
+        let (method, pattern) = match key.trim().split_once(char::is_whitespace) {
+            Some((method, pattern)) => {
+                let method = method.to_ascii_uppercase();
+                if !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+                    return Err(bad());
+                }
+                (Some(Method::from_bytes(method.as_bytes()).map_err(|_| bad())?), pattern.trim_start())
+            }
+            None => (None, key.trim()),
+        };
+        let sound = pattern.starts_with('/')
+            && !pattern.contains(['?', '#'])
+            && !pattern.contains(char::is_whitespace)
+            && braces_match(pattern);
+        if sound { Ok(Self { method, pattern: pattern.to_owned() }) } else { Err(bad()) }
+    }
+
+    /// Whether every request of the other key is taken by this one.
+    fn covers(&self, other: &Self) -> bool {
+        self.same_paths(other)
+            && match (&self.method, &other.method) {
+                (None, _) => true,
+                (Some(mine), Some(theirs)) => {
+                    mine == theirs || (mine == Method::GET && theirs == Method::HEAD)
+                }
+                (Some(_), None) => false,
+            }
+    }
+
+    /// Patterns that differ in their parameters' names alone match the same paths.
+    fn same_paths(&self, other: &Self) -> bool {
+        let mut mine = self.pattern.split('/');
+        let mut theirs = other.pattern.split('/');
+        loop {
+            match (mine.next(), theirs.next()) {
+                (None, None) => return true,
+                (Some(mine), Some(theirs))
+                    if mine == theirs || (is_parameter(mine) && is_parameter(theirs)) => {}
+                _ => return false,
+            }
+        }
+    }
+
+    pub(super) fn takes(&self, method: &Method) -> bool {
+        match &self.method {
+            None => true,
+            Some(mine) => mine == method || (mine == Method::GET && method == Method::HEAD),
+        }
+    }
+}
+
+impl std::fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.method {
+            Some(method) => write!(f, "{method} {}", self.pattern),
+            None => f.write_str(&self.pattern),
+        }
+    }
+}
+
+/// A whole segment that stands for any other, in the syntax of axum, actix-web or poem.
+fn is_parameter(segment: &str) -> bool {
+    let braced = segment.starts_with('{') && segment.ends_with('}') && !segment.contains(['*', ':']);
+    braced || segment.starts_with(':')
+}
+
+fn braces_match(pattern: &str) -> bool {
+    let mut depth = 0_i32;
+    for byte in pattern.bytes() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        if depth < 0 {
+            return false;
+        }
+    }
+    depth == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{gate::exact, network::BASE};
+
+    fn table(keys: &[&str]) -> Result<RouteTable, ConfigError> {
+        let charge = exact("$1").on(BASE).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C");
+        keys.iter().try_fold(RouteTable::new(), |table, key| table.route(key, charge.clone()))
+    }
+
+    #[test]
+    fn a_route_that_can_never_match_is_an_error() {
+        for keys in [
+            ["GET /a", "GET /a"],
+            ["GET /a", "get /a"],
+            ["/a", "GET /a"],
+            ["GET /a", "HEAD /a"],
+            ["/a/{id}", "POST /a/{name}"],
+            ["/a/:id", "/a/:name"],
+        ] {
+            assert!(matches!(table(&keys), Err(ConfigError::Unreachable { .. })), "{keys:?}");
+        }
+        for keys in [
+            ["GET /a", "POST /a"],
+            ["GET /a", "/a"],
+            ["HEAD /a", "GET /a"],
+            ["/a/{id}", "/a/b"],
+            ["/a/{id}", "/a/{*rest}"],
+            ["/a", "/a/"],
+        ] {
+            assert!(table(&keys).is_ok(), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_route_is_an_error() {
+        for key in [
+            "",
+            "GET",
+            "weather",
+            "GET weather",
+            "GET  ",
+            "G T /a",
+            "/a?b=c",
+            "/a#b",
+            "/{a",
+            "/a}",
+            "GET /a b",
+        ] {
+            assert!(matches!(table(&[key]), Err(ConfigError::RouteKey(_))), "{key:?}");
+        }
+    }
+}

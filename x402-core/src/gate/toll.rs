@@ -1,0 +1,185 @@
+//! Charges made ready: the look-up that decides whether a request is charged, and for what.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{Method, Response};
+
+use super::{
+    Charge, ConfigError, PaymentGate, RouteTable,
+    admission::{Admission, admit},
+    builder::GateInner,
+    charge::{PayTo, PaymentOption, PriceSource},
+    offer::{Standing, requirements},
+    refusal::Refusal,
+    request::RequestView,
+    table::RouteKey,
+};
+use crate::{
+    payment::{JsonMap, PaymentRequirements},
+    wire,
+};
+
+/// The longest `PAYMENT-REQUIRED` header a charge may make, in bytes: many servers and proxies take no more than
+/// 8 KiB of headers. A quarter of it is left for the address of what is sold.
+pub(super) const OFFER_LIMIT: usize = 8 * 1024;
+
+/// What an adapter charges by: one price for everything, or a price by route.
+#[derive(Clone)]
+pub struct Toll {
+    gate: Arc<GateInner>,
+    routes: Routes,
+}
+
+#[derive(Clone)]
+enum Routes {
+    Single(Arc<Priced>),
+    Table { by_pattern: Arc<ByPattern>, unrouted_is_free: bool },
+}
+
+type ByPattern = HashMap<String, Vec<(RouteKey, Arc<Priced>)>>;
+
+/// A charge checked against the gate, and the offer last made of it.
+pub(super) struct Priced {
+    pub(super) charge: Charge,
+    pub(super) standing: ArcSwapOption<Standing>,
+}
+
+/// Whether a request is charged.
+#[derive(Debug)]
+#[must_use]
+pub enum Passage {
+    /// It is not.
+    Free,
+    /// It is: ask for admission.
+    Charged(PricedRoute),
+    /// It cannot be told; here is the answer.
+    Refused(Response<Bytes>),
+}
+
+/// A route that is charged for.
+pub struct PricedRoute {
+    gate: Arc<GateInner>,
+    priced: Arc<Priced>,
+}
+
+impl Toll {
+    pub(super) fn single(gate: &PaymentGate, charge: Charge) -> Result<Self, ConfigError> {
+        let priced = Priced::check(&gate.inner, charge)?;
+        Ok(Self { gate: gate.inner.clone(), routes: Routes::Single(Arc::new(priced)) })
+    }
+
+    pub(super) fn table(gate: &PaymentGate, table: RouteTable) -> Result<Self, ConfigError> {
+        if table.routes.is_empty() {
+            return Err(ConfigError::EmptyTable);
+        }
+        let mut by_pattern = ByPattern::new();
+        for (key, charge) in table.routes {
+            let priced = Priced::check(&gate.inner, charge)
+                .map_err(|source| ConfigError::Route { route: key.to_string(), source: Box::new(source) })?;
+            by_pattern.entry(key.pattern.clone()).or_default().push((key, Arc::new(priced)));
+        }
+        let routes =
+            Routes::Table { by_pattern: Arc::new(by_pattern), unrouted_is_free: table.unrouted_is_free };
+        Ok(Self { gate: gate.inner.clone(), routes })
+    }
+
+    /// Whether a request that matched this route is charged. Costs a look-up.
+    pub fn passage(&self, method: &Method, route: Option<&str>) -> Passage {
+        let priced = match (&self.routes, route) {
+            (Routes::Single(priced), _) => Some(priced),
+            (Routes::Table { by_pattern, .. }, Some(route)) => by_pattern
+                .get(route)
+                .and_then(|entries| entries.iter().find(|(key, _)| key.takes(method)))
+                .map(|(_, priced)| priced),
+            (Routes::Table { unrouted_is_free: true, .. }, None) => None,
+            (Routes::Table { .. }, None) => {
+                return Passage::Refused(Refusal::misconfigured(UNROUTED).encode(None));
+            }
+        };
+        match priced {
+            Some(priced) => Passage::Charged(PricedRoute { gate: self.gate.clone(), priced: priced.clone() }),
+            None => Passage::Free,
+        }
+    }
+}
+
+const UNROUTED: &str = "the route table saw a request that matched no route: put it inside of the router \
+    (`Router::route_layer`), or say `unrouted_is_free` if the router's fallback may be free";
+
+impl PricedRoute {
+    /// Takes the payment of a request, or says why not.
+    pub async fn admit(&self, request: RequestView<'_>) -> Admission {
+        admit(&self.gate, &self.priced, request).await
+    }
+}
+
+impl Priced {
+    /// Everything about a charge that can be found wrong before the first request.
+    fn check(gate: &GateInner, charge: Charge) -> Result<Self, ConfigError> {
+        let mut fixed = Vec::with_capacity(charge.options.len());
+        for option in &charge.options {
+            fixed.extend(check_option(gate, option)?);
+        }
+        let said = charge.description.as_ref().map_or(0, String::len)
+            + charge.mime_type.as_ref().map_or(0, String::len);
+        let bytes = wire::encode_header(&fixed).len() + said * 4 / 3;
+        let limit = OFFER_LIMIT * 3 / 4;
+        if bytes > limit {
+            return Err(ConfigError::OfferTooLarge { bytes, limit });
+        }
+        Ok(Self { charge, standing: ArcSwapOption::empty() })
+    }
+}
+
+/// The requirements of an option as far as they are fixed.
+fn check_option(
+    gate: &GateInner,
+    option: &PaymentOption,
+) -> Result<Option<PaymentRequirements>, ConfigError> {
+    let PaymentOption { scheme, network, .. } = option;
+    if option.max_timeout_seconds == 0 {
+        return Err(ConfigError::Timeout);
+    }
+    let server = gate.scheme(scheme, network).ok_or_else(|| ConfigError::UnknownScheme {
+        scheme: (*scheme).to_owned(),
+        network: network.clone(),
+    })?;
+    let price = match &option.price {
+        PriceSource::Fixed(price) => Some(price.clone()?.resolve(network)?),
+        PriceSource::Computed(_) => None,
+    };
+    let payee = match &option.pay_to {
+        PayTo::Fixed(Ok(payee)) => Some(payee.clone()),
+        PayTo::Fixed(Err((text, source))) => {
+            return Err(ConfigError::PayTo { text: text.clone(), source: *source });
+        }
+        PayTo::Computed(_) => None,
+    };
+    let (Some((token, amount)), Some(payee)) = (price, payee) else {
+        return Ok(None);
+    };
+    let requirements = requirements(option, &token, amount, payee, JsonMap::new());
+    server.check(&requirements, &token).map_err(|source| ConfigError::Scheme {
+        scheme: (*scheme).to_owned(),
+        network: network.clone(),
+        source,
+    })?;
+    Ok(Some(requirements))
+}
+
+impl fmt::Debug for Toll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.routes {
+            Routes::Single(priced) => f.debug_tuple("Toll").field(&priced.charge).finish(),
+            Routes::Table { by_pattern, .. } => f.debug_tuple("Toll").field(&by_pattern.keys()).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for PricedRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PricedRoute").field(&self.priced.charge).finish()
+    }
+}

@@ -1,0 +1,266 @@
+//! Asks, and when asked to pay, pays once and asks again.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use http::{Extensions, StatusCode};
+use reqwest::{Request, Response};
+use reqwest_middleware::{ClientBuilder, Middleware, Next, Result};
+use x402_core::{
+    payment::{PaymentPayload, PaymentRequired, PaymentRequirements},
+    scheme::{AnyClientScheme, ClientScheme, SchemeError},
+    wire::{PAYMENT_SIGNATURE, X_PAYMENT},
+};
+
+use crate::{
+    Builder,
+    error::{Error, ErrorKind},
+    limits::{Declined, DeclinedBecause, Limits},
+    offer::{self, Answer},
+    origin,
+    payment::SignedPayment,
+};
+
+pub(crate) type Selector = Arc<dyn Fn(&[PaymentRequirements]) -> Option<usize> + Send + Sync>;
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The middleware that pays. Cheap to clone, and used by any number of requests at once.
+///
+/// It is put on a [`reqwest::ClientBuilder`], whose redirect policy it sets; see the [crate](crate)'s page for why.
+///
+/// ```
+/// use std::time::Duration;
+/// use x402_core::{network::BASE, scheme::ClientScheme};
+/// use x402_reqwest::PaymentMiddleware;
+///
+/// fn client(
+///     wallet: impl ClientScheme,
+///     retry: impl reqwest_middleware::Middleware,
+/// ) -> Result<reqwest_middleware::ClientWithMiddleware, x402_reqwest::Error> {
+///     let payments = PaymentMiddleware::builder()
+///         .scheme(wallet)
+///         .networks([BASE])
+///         .hosts(["api.example.com"])
+///         .max_per_request("$0.10")
+///         .build()?;
+///     let client = reqwest::Client::builder().timeout(Duration::from_secs(30));
+///     Ok(payments.attach(client)?.with(retry).build())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct PaymentMiddleware(Arc<Inner>);
+
+struct Inner {
+    schemes: Vec<AnyClientScheme>,
+    limits: Limits,
+    selector: Option<Selector>,
+}
+
+impl PaymentMiddleware {
+    /// Begins the settings of a middleware.
+    pub fn builder() -> Builder<Self> {
+        Builder::new()
+    }
+
+    pub(crate) fn new(schemes: Vec<AnyClientScheme>, limits: Limits, selector: Option<Selector>) -> Self {
+        Self(Arc::new(Inner { schemes, limits, selector }))
+    }
+
+    /// Builds the client and puts this middleware on it. Middleware added to the result sits below: it sees the
+    /// unpaid and the paid request one by one, and a retry there repeats the same payment.
+    ///
+    /// The client's redirect policy is replaced: redirects within an origin are followed, all others returned.
+    ///
+    /// # Errors
+    /// When reqwest cannot build the client.
+    pub fn attach(&self, client: reqwest::ClientBuilder) -> std::result::Result<ClientBuilder, Error> {
+        self.attach_under([], client)
+    }
+
+    /// Like [`attach`](Self::attach), below the middleware in `above`, the outermost first: that sees one request, and
+    /// whatever came of it. A retry there repeats the same payment, as long as it passes the same
+    /// [`Extensions`] on.
+    ///
+    /// # Errors
+    /// When reqwest cannot build the client.
+    pub fn attach_under(
+        &self,
+        above: impl IntoIterator<Item = Arc<dyn Middleware>>,
+        client: reqwest::ClientBuilder,
+    ) -> std::result::Result<ClientBuilder, Error> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Fails only when another thread has just installed one, which does as well.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let client = client.redirect(origin::redirect_policy()).build().map_err(|error| {
+            Error::new(ErrorKind::Config, "reqwest cannot build this client").because(error)
+        })?;
+        let builder = above.into_iter().fold(ClientBuilder::new(client), ClientBuilder::with_arc);
+        let payments = self.clone();
+        Ok(builder.with(middleware(move |request, extensions, next| {
+            let payments = payments.clone();
+            Box::pin(async move { payments.0.handle(request, extensions, next).await })
+        })))
+    }
+}
+
+/// A middleware from a function. [`PaymentMiddleware`] is none itself, so that it cannot be put on a client whose
+/// redirects would carry payments away.
+fn middleware<F>(handle: F) -> F
+where
+    F: for<'a> Fn(Request, &'a mut Extensions, Next<'a>) -> BoxFuture<'a, Result<Response>>,
+{
+    handle
+}
+
+impl fmt::Debug for PaymentMiddleware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PaymentMiddleware")
+            .field("schemes", &self.0.schemes)
+            .field("max_per_request", &self.0.limits.cap.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
+        if [PAYMENT_SIGNATURE, X_PAYMENT].iter().any(|name| request.headers().contains_key(name)) {
+            return next.run(request, extensions).await;
+        }
+        let earlier = extensions.get::<SignedPayment>().cloned();
+        if let Some(payment) = earlier.as_ref().filter(|payment| payment.belongs_to(&request)) {
+            tracing::debug!(host = payment.server(), "sending the same payment again");
+            return send(payment.clone(), request, extensions, next).await;
+        }
+        let again = request.try_clone();
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let response = next.clone().run(request, extensions).await?;
+        if response.status() != StatusCode::PAYMENT_REQUIRED {
+            return Ok(response);
+        }
+        let answered = response.url().clone();
+        let offer = match offer::read(response).await? {
+            Answer::Offer(offer) => offer,
+            Answer::Other(response) => return Ok(response),
+        };
+        self.limits.check_origin(&url, &answered)?;
+        if let Some(payment) = earlier {
+            return Err(already_paid(&payment).into());
+        }
+        let server = origin::name(&url);
+        let (scheme, chosen) = self.choose(&server, &offer)?;
+        let again = again.ok_or_else(|| not_replayable(&server))?;
+        let payment = sign(scheme, chosen, offer).await.map_err(|error| signing(&server).because(error))?;
+        let payment =
+            SignedPayment::new(method, url, payment).map_err(|error| signing(&server).because(error))?;
+        let PaymentRequirements { network, amount, asset, pay_to, .. } = payment.requirements();
+        tracing::debug!(host = server, %network, %amount, %asset, %pay_to, "paying");
+        extensions.insert(payment.clone());
+        send(payment, again, extensions, next).await
+    }
+
+    /// The option to pay, and the scheme to pay it with.
+    fn choose(
+        &self,
+        server: &str,
+        offer: &PaymentRequired,
+    ) -> std::result::Result<(&AnyClientScheme, PaymentRequirements), Error> {
+        let (mut schemes, mut options, mut declined) = (Vec::new(), Vec::new(), Vec::new());
+        for option in &offer.accepts {
+            match self.limits.check(option).and_then(|()| self.scheme_for(option)) {
+                Ok(scheme) => {
+                    schemes.push(scheme);
+                    options.push(option.clone());
+                }
+                Err(because) => declined.push(Declined { requirements: option.clone(), because }),
+            }
+        }
+        if options.is_empty() {
+            return Err(Error::nothing_payable(server, declined));
+        }
+        let index = match &self.selector {
+            Some(select) => select(&options),
+            None => Some(0),
+        };
+        match index {
+            Some(index) if index < options.len() => Ok((schemes[index], options.swap_remove(index))),
+            _ => Err(Error::new(
+                ErrorKind::Declined,
+                format!("the selector chose none of {} options that {server} offers", options.len()),
+            )),
+        }
+    }
+
+    fn scheme_for(
+        &self,
+        option: &PaymentRequirements,
+    ) -> std::result::Result<&AnyClientScheme, DeclinedBecause> {
+        let mut why = None;
+        for scheme in self.schemes.iter().filter(|scheme| scheme.covers(&option.scheme, &option.network)) {
+            match scheme.accepts(option) {
+                Ok(()) => return Ok(scheme),
+                Err(error) => why = why.or(Some(error)),
+            }
+        }
+        Err(match why {
+            Some(error) => DeclinedBecause::Scheme(error),
+            None => DeclinedBecause::NoScheme { scheme: option.scheme.chars().take(40).collect() },
+        })
+    }
+}
+
+async fn sign(
+    scheme: &AnyClientScheme,
+    accepted: PaymentRequirements,
+    offer: PaymentRequired,
+) -> std::result::Result<PaymentPayload, SchemeError> {
+    let PaymentRequired { version, resource, extensions, .. } = offer;
+    let payload = scheme.sign(version, &accepted).await?;
+    // Version 2 repeats what was offered, and servers check that it does.
+    Ok(PaymentPayload { version, resource: Some(resource), accepted, payload, extensions })
+}
+
+/// Sends the request with its payment. Whatever the answer, it is the answer.
+async fn send(
+    payment: SignedPayment,
+    mut request: Request,
+    extensions: &mut Extensions,
+    next: Next<'_>,
+) -> Result<Response> {
+    payment.attach_to(&mut request);
+    match next.run(request, extensions).await {
+        Ok(response) => {
+            tracing::debug!(host = payment.server(), status = response.status().as_u16(), "answered");
+            Ok(response)
+        }
+        Err(error) => Err(Error::sent(payment, error).into()),
+    }
+}
+
+fn signing(server: &str) -> Error {
+    Error::new(ErrorKind::Signing, format!("the payment {server} asks for could not be signed"))
+}
+
+fn not_replayable(server: &str) -> Error {
+    Error::new(
+        ErrorKind::BodyNotReplayable,
+        format!(
+            "{server} asks to be paid, but the request's body is a stream and cannot be sent again: give it as bytes"
+        ),
+    )
+}
+
+fn already_paid(payment: &SignedPayment) -> Error {
+    Error::new(
+        ErrorKind::AlreadyPaid,
+        format!(
+            "these extensions hold a payment for another request, to {}: give every request its own",
+            payment.server()
+        ),
+    )
+}

@@ -1,0 +1,53 @@
+//! A payment once signed: one request has one, however often it is sent.
+
+use http::{HeaderName, HeaderValue, Method};
+use reqwest::{Request, Url};
+use x402_core::{
+    payment::{PaymentPayload, PaymentRequirements},
+    wire::{self, DecodeError},
+};
+
+use crate::origin;
+
+/// A signed payment and the request it belongs to.
+///
+/// Put into the [`Extensions`](http::Extensions) of a request with the same method and URL, it is sent with that
+/// request at once, and no other is signed. `Debug` leaves the signed part out: whoever holds it can settle it.
+#[derive(Debug, Clone)]
+pub struct SignedPayment {
+    method: Method,
+    url: Url,
+    requirements: PaymentRequirements,
+    name: HeaderName,
+    value: HeaderValue,
+}
+
+impl SignedPayment {
+    pub(crate) fn new(method: Method, url: Url, payment: PaymentPayload) -> Result<Self, DecodeError> {
+        let (name, mut value) = wire::encode_payment_header(&payment)?;
+        value.set_sensitive(true);
+        Ok(Self { method, url, requirements: payment.accepted, name, value })
+    }
+
+    /// What is paid, to whom.
+    pub fn requirements(&self) -> &PaymentRequirements {
+        &self.requirements
+    }
+
+    /// The header that carries it. A request that comes with it is passed on as it is.
+    pub fn header(&self) -> (&HeaderName, &HeaderValue) {
+        (&self.name, &self.value)
+    }
+
+    pub(crate) fn server(&self) -> String {
+        origin::name(&self.url)
+    }
+
+    pub(crate) fn belongs_to(&self, request: &Request) -> bool {
+        self.method == request.method() && self.url == *request.url()
+    }
+
+    pub(crate) fn attach_to(&self, request: &mut Request) {
+        request.headers_mut().insert(self.name.clone(), self.value.clone());
+    }
+}

@@ -1,0 +1,68 @@
+//! The layer, and how it reads a request's route.
+
+use http::{Uri, request::Parts};
+use tower_layer::Layer;
+use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteTable, Toll};
+
+use crate::service::PaymentService;
+
+/// Charges for every request, or by route.
+#[derive(Debug, Clone)]
+pub struct PaymentLayer {
+    toll: Toll,
+    routing: Routing,
+}
+
+impl PaymentLayer {
+    /// Charges by this toll; `routing` reads what the framework left in the request.
+    pub fn new(toll: Toll, routing: Routing) -> Self {
+        Self { toll, routing }
+    }
+}
+
+impl<S> Layer<S> for PaymentLayer {
+    type Service = PaymentService<S>;
+
+    fn layer(&self, inner: S) -> PaymentService<S> {
+        PaymentService::new(inner, self.toll.clone(), self.routing)
+    }
+}
+
+/// Where a framework keeps the matched route and the original URI. Plain tower has neither.
+#[derive(Debug, Clone, Copy)]
+pub struct Routing {
+    /// The pattern of the matched route.
+    pub route: fn(&Parts) -> Option<&str>,
+    /// The URI as the client sent it.
+    pub uri: fn(&Parts) -> &Uri,
+}
+
+impl Routing {
+    /// No matched route; the request's own URI.
+    pub const NONE: Self = Self { route: |_| None, uri: |parts| &parts.uri };
+}
+
+/// Layers, straight from a gate.
+pub trait GateExt {
+    /// Charges for every request that comes through.
+    ///
+    /// # Errors
+    /// When the charge cannot work.
+    fn charge(&self, charge: Charge) -> Result<PaymentLayer, ConfigError>;
+
+    /// Charges by the route that `routing` reads.
+    ///
+    /// # Errors
+    /// When a charge cannot work, or the table is empty.
+    fn table(&self, table: RouteTable, routing: Routing) -> Result<PaymentLayer, ConfigError>;
+}
+
+impl GateExt for PaymentGate {
+    fn charge(&self, charge: Charge) -> Result<PaymentLayer, ConfigError> {
+        Ok(PaymentLayer::new(self.toll(charge)?, Routing::NONE))
+    }
+
+    fn table(&self, table: RouteTable, routing: Routing) -> Result<PaymentLayer, ConfigError> {
+        Ok(PaymentLayer::new(self.toll_by_route(table)?, routing))
+    }
+}

@@ -1,0 +1,90 @@
+//! The service.
+
+use std::{
+    mem,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, request::Parts};
+use tower_service::Service;
+use x402_core::gate::{Access, Admission, Passage, PricedRoute, RequestView, Toll};
+
+use crate::{body::GateBody, future::GateFuture, layer::Routing};
+
+/// A service whose requests are charged.
+#[derive(Debug, Clone)]
+pub struct PaymentService<S> {
+    inner: S,
+    toll: Toll,
+    routing: Routing,
+}
+
+impl<S> PaymentService<S> {
+    pub(crate) fn new(inner: S, toll: Toll, routing: Routing) -> Self {
+        Self { inner, toll, routing }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for PaymentService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+    ReqBody: Send + 'static,
+    ResBody: Send + 'static,
+{
+    type Response = Response<GateBody<ResBody>>;
+    type Error = S::Error;
+    type Future = GateFuture<S::Future, ResBody, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let (parts, body) = request.into_parts();
+        match self.toll.passage(&parts.method, (self.routing.route)(&parts)) {
+            Passage::Free => GateFuture::free(self.inner.call(Request::from_parts(parts, body))),
+            Passage::Refused(answer) => GateFuture::refused(answer),
+            Passage::Charged(route) => {
+                // The service that was polled ready is the one to call; its clone has yet to become so.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                GateFuture::charged(charged(ready, route, self.routing, parts, body))
+            }
+        }
+    }
+}
+
+async fn charged<S, ReqBody, ResBody>(
+    mut inner: S,
+    route: PricedRoute,
+    routing: Routing,
+    mut parts: Parts,
+    body: ReqBody,
+) -> Result<Response<GateBody<ResBody>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    let view = RequestView {
+        method: &parts.method,
+        uri: (routing.uri)(&parts),
+        headers: &parts.headers,
+        route: (routing.route)(&parts),
+    };
+    let ticket = match route.admit(view).await {
+        Admission::Refused(answer) => return Ok(answer.map(GateBody::answer)),
+        Admission::Free => {
+            parts.extensions.insert(Access::Free);
+            let response = inner.call(Request::from_parts(parts, body)).await?;
+            return Ok(response.map(GateBody::inner));
+        }
+        Admission::Paid(ticket) => ticket,
+    };
+    parts.extensions.insert(Access::Paid(ticket.payment()));
+    let (mut head, body) = inner.call(Request::from_parts(parts, body)).await?.into_parts();
+    match ticket.finish(head.status, &mut head.headers).await {
+        Ok(()) => Ok(Response::from_parts(head, GateBody::inner(body))),
+        Err(answer) => Ok(answer.map(GateBody::answer)),
+    }
+}
