@@ -48,9 +48,12 @@ pub enum Access {
     Free,
 }
 
-/// A payment, as a handler sees it.
+/// A payment, as a handler sees it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PaymentInfo {
+pub struct PaymentInfo(Arc<Details>);
+
+#[derive(Debug, PartialEq)]
+struct Details {
     version: Version,
     payer: Address,
     network: Network,
@@ -61,44 +64,44 @@ pub struct PaymentInfo {
 
 impl PaymentInfo {
     fn new(payment: &Payment, payer: &Address, receipt: Option<&Receipt>) -> Self {
-        Self {
+        Self(Arc::new(Details {
             version: payment.payload.version,
             payer: payer.clone(),
             network: payment.requirements.network.clone(),
             asset: payment.requirements.asset.clone(),
             amount: payment.requirements.amount,
             receipt: receipt.cloned(),
-        }
+        }))
     }
 
     /// The protocol's version that was spoken.
     pub fn version(&self) -> Version {
-        self.version
+        self.0.version
     }
 
     /// Who pays.
     pub fn payer(&self) -> &Address {
-        &self.payer
+        &self.0.payer
     }
 
     /// The chain.
     pub fn network(&self) -> &Network {
-        &self.network
+        &self.0.network
     }
 
     /// The token.
     pub fn asset(&self) -> &Address {
-        &self.asset
+        &self.0.asset
     }
 
     /// How much, in the token's smallest unit.
     pub fn amount(&self) -> Amount {
-        self.amount
+        self.0.amount
     }
 
     /// The settlement, where it came before the handler; `None` where it follows.
     pub fn receipt(&self) -> Option<&Receipt> {
-        self.receipt.as_ref()
+        self.0.receipt.as_ref()
     }
 }
 

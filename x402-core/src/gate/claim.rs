@@ -28,7 +28,7 @@ const MARGIN_SECONDS: u64 = 600;
 
 /// A payment that no one else can use meanwhile.
 pub(super) struct Claimed {
-    pub(super) payment: Payment,
+    pub(super) payment: Box<Payment>,
     pub(super) payer: Address,
     pub(super) claim: Claim,
 }
@@ -198,7 +198,7 @@ mod tests {
         assert!(take(&claims, "a", "x").is_err(), "in flight");
         assert!(take(&claims, "b", "x").is_ok(), "another payment");
         drop(claim);
-        let mut claim = take(&claims, "a", "x").ok().expect("released");
+        let Ok(mut claim) = take(&claims, "a", "x") else { panic!("released") };
         claim.spent();
         drop(claim);
         assert!(take(&claims, "a", "x").is_err(), "spent");

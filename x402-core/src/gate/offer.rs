@@ -165,7 +165,7 @@ fn resource(gate: &GateInner, priced: &Priced, request: RequestView<'_>) -> Reso
 
 /// A payment that takes one of our options.
 pub(super) struct Matched {
-    payment: Payment,
+    payment: Box<Payment>,
     identity: PaymentIdentity,
 }
 
@@ -186,8 +186,8 @@ impl Matched {
                 Ok(identity) => {
                     // Ours, not the client's: whoever catalogues what is sold must not be told another address.
                     payload.resource = Some(offer.resource.clone());
-                    matched
-                        .push(Self { payment: Payment { payload, requirements: option.clone() }, identity });
+                    let payment = Box::new(Payment { payload, requirements: option.clone() });
+                    matched.push(Self { payment, identity });
                 }
                 Err(InspectError::Mismatch(reason)) => refusal = Refusal::rejected(reason),
                 Err(InspectError::Malformed(expected)) => return Err(Refusal::malformed(expected)),
@@ -196,7 +196,7 @@ impl Matched {
         if matched.is_empty() { Err(refusal) } else { Ok(matched) }
     }
 
-    pub(super) fn into_parts(self) -> (Payment, PaymentIdentity) {
+    pub(super) fn into_parts(self) -> (Box<Payment>, PaymentIdentity) {
         (self.payment, self.identity)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// A payment whose money moved.
 pub(super) struct Settled {
-    payment: Payment,
+    payment: Box<Payment>,
     payer: Address,
     receipt: Receipt,
 }

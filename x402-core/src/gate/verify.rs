@@ -14,7 +14,7 @@ use crate::{
 
 /// A payment that the facilitator found valid.
 pub(super) struct Verified {
-    payment: Payment,
+    payment: Box<Payment>,
     payer: Address,
     claim: Claim,
 }
@@ -64,7 +64,7 @@ impl Verified {
         &self.payer
     }
 
-    pub(super) fn into_parts(self) -> (Payment, Address, Claim) {
+    pub(super) fn into_parts(self) -> (Box<Payment>, Address, Claim) {
         (self.payment, self.payer, self.claim)
     }
 }
