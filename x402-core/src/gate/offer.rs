@@ -26,16 +26,30 @@ const LONGEST_URL: usize = 1024;
 
 /// What a request is offered.
 pub(super) struct Offer {
-    options: Arc<[PaymentRequirements]>,
+    options: Arc<[Offered]>,
     resource: ResourceInfo,
-    /// Whether version 1 is spoken.
+}
+
+/// An option, and the versions of the protocol in which it can be taken.
+struct Offered {
+    requirements: PaymentRequirements,
     v1: bool,
+    v2: bool,
+}
+
+impl Offered {
+    fn speaks(&self, version: Version) -> bool {
+        match version {
+            Version::V1 => self.v1,
+            Version::V2 => self.v2,
+        }
+    }
 }
 
 /// An offer that holds for every request, as long as the facilitator supports what it does.
 pub(super) struct Standing {
     epoch: u64,
-    options: Arc<[PaymentRequirements]>,
+    options: Arc<[Offered]>,
 }
 
 impl Offer {
@@ -52,22 +66,20 @@ impl Offer {
             Some(standing) if standing.epoch == known.epoch => standing.options.clone(),
             _ => options(gate, priced, request, &known).await?,
         };
-        Ok(Self { options, resource: resource(gate, priced, request), v1: gate.v1 })
+        Ok(Self { options, resource: resource(gate, priced, request) })
     }
 
-    /// The offer as a 402 writes it.
-    pub(super) fn required(&self, error: impl Into<String>) -> PaymentRequired {
-        PaymentRequired {
-            version: Version::V2,
-            error: Some(error.into()),
+    /// The offer as a 402 writes it in this version; `None` where no option can be taken in it.
+    pub(super) fn required(&self, version: Version, error: &str) -> Option<PaymentRequired> {
+        let options = self.options.iter().filter(|option| option.speaks(version));
+        let accepts: Vec<_> = options.map(|option| option.requirements.clone()).collect();
+        (!accepts.is_empty()).then(|| PaymentRequired {
+            version,
+            error: Some(error.to_owned()),
             resource: self.resource.clone(),
-            accepts: self.options.to_vec(),
+            accepts,
             extensions: JsonMap::new(),
-        }
-    }
-
-    pub(super) fn speaks_v1(&self) -> bool {
-        self.v1
+        })
     }
 }
 
@@ -77,12 +89,13 @@ async fn options(
     priced: &Priced,
     request: RequestView<'_>,
     known: &Known,
-) -> Result<Arc<[PaymentRequirements]>, Refusal> {
+) -> Result<Arc<[Offered]>, Refusal> {
     let mut options = Vec::with_capacity(priced.charge.options.len());
     let mut info = None;
     for option in &priced.charge.options {
         let PaymentOption { scheme, network, .. } = option;
-        let Some(kind) = known.supported.kind(scheme, network) else {
+        let kind = known.supported.kind(Version::V2, scheme, network);
+        let Some(kind) = kind.or_else(|| known.supported.kind(Version::V1, scheme, network)) else {
             tracing::error!(route = request.route, scheme, %network, "the facilitator does not support this option");
             continue;
         };
@@ -109,7 +122,12 @@ async fn options(
             .map_err(|error| {
                 Refusal::misconfigured(format!("cannot charge `{scheme}` on {network}: {error}"))
             })?;
-        options.push(requirements);
+        let supports = |version| known.supported.kind(version, scheme, network).is_some();
+        options.push(Offered {
+            v1: gate.v1 && network.v1_name().is_some() && supports(Version::V1),
+            v2: supports(Version::V2),
+            requirements,
+        });
     }
     if options.is_empty() {
         return Err(Refusal::not_ready(
@@ -179,7 +197,8 @@ impl Matched {
         }
         let mut matched = Vec::new();
         let mut refusal = Refusal::rejected(Reason::NO_MATCH);
-        for option in offer.options.iter().filter(|option| names(presented, option)) {
+        let spoken = offer.options.iter().filter(|option| option.speaks(version));
+        for option in spoken.map(|option| &option.requirements).filter(|option| names(presented, option)) {
             let Some(scheme) = gate.scheme(&option.scheme, &option.network) else { continue };
             let mut payload = presented.clone().against(option);
             match scheme.inspect(version, &payload.payload, option) {

@@ -207,32 +207,33 @@ impl Refusal {
 
     /// A 402 that asks for payment: version 2 in the header, version 1 in the body.
     fn demand(&self, asked: &Asked<'_>, headers: &mut HeaderMap) -> Result<CustomBody, Self> {
-        let Some(offer) = asked.offer else { return Ok(in_json(&self.json())) };
-        let mut required = offer.required(&*self.0.error);
-        let encoded = wire::encode_header(&required);
-        if encoded.len() > OFFER_LIMIT {
-            return Err(Self::misconfigured(format!(
-                "the PAYMENT-REQUIRED header takes {} bytes, and {OFFER_LIMIT} is the limit: offer fewer options",
-                encoded.len()
-            )));
-        }
-        headers.insert(PAYMENT_REQUIRED, encoded);
         let unpaid = matches!(self.0.kind, Kind::Unpaid);
-        if unpaid && let Some(custom) = &asked.charge.unpaid_body {
-            return Ok(custom(&required));
-        }
-        if offer.speaks_v1() {
-            if unpaid {
-                required.error = Some("X-PAYMENT header is required".to_owned());
+        let v2 = asked.offer.and_then(|offer| offer.required(Version::V2, &self.0.error));
+        if let Some(required) = &v2 {
+            let encoded = wire::encode_header(required);
+            if encoded.len() > OFFER_LIMIT {
+                return Err(Self::misconfigured(format!(
+                    "the PAYMENT-REQUIRED header takes {} bytes, and {OFFER_LIMIT} is the limit: offer fewer options",
+                    encoded.len()
+                )));
             }
-            let v1 = PaymentRequiredV1::from_model(&required);
-            if !v1.accepts.is_empty() {
-                return Ok(in_json(
-                    &self.with_words(serde_json::to_value(v1).expect("the model serialises")),
-                ));
-            }
+            headers.insert(PAYMENT_REQUIRED, encoded);
         }
-        Ok(in_json(&self.json()))
+        let error = if unpaid { "X-PAYMENT header is required" } else { &self.0.error };
+        let v1 = asked.offer.and_then(|offer| offer.required(Version::V1, error));
+        if unpaid
+            && let Some(custom) = &asked.charge.unpaid_body
+            && let Some(required) = v2.as_ref().or(v1.as_ref())
+        {
+            return Ok(custom(required));
+        }
+        Ok(in_json(&match v1 {
+            Some(required) => {
+                let v1 = PaymentRequiredV1::from_model(&required);
+                self.with_words(serde_json::to_value(v1).expect("the model serialises"))
+            }
+            None => self.json(),
+        }))
     }
 
     /// A 402 that asks for nothing: the client tried to pay.

