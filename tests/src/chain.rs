@@ -1,7 +1,5 @@
 //! A local EVM node with the test dollar in place, for one test.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use alloy::network::{TransactionBuilder, TransactionResponse};
@@ -10,12 +8,12 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::{Filter, TransactionReceipt, TransactionRequest};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolCall, SolEvent};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::process::Process;
 use crate::token::{Artifact, Token};
 
 /// Base Sepolia, where a [`Chain`] pretends to be unless told otherwise.
@@ -61,7 +59,10 @@ impl Chain {
     /// Starts a chain with an id of the caller's choice. The dollar is where USDC is on the chain of that id, under the
     /// name it has there; on an unknown chain it is as on Base Sepolia.
     pub async fn start_with(chain_id: u64) -> anyhow::Result<Self> {
-        let (process, port) = Process::start(chain_id).await?;
+        let id = chain_id.to_string();
+        let args = ["--host", "127.0.0.1", "--port", "0", "--chain-id", &id];
+        let listening = |line: &str| line.strip_prefix("Listening on 127.0.0.1:")?.trim().parse::<u16>().ok();
+        let (process, port) = Process::start(&binary()?, &args, &[], listening).await?;
         let rpc_url: Url = format!("http://127.0.0.1:{port}").parse()?;
         let client = crate::http()?;
         let provider = ProviderBuilder::new()
@@ -337,60 +338,6 @@ fn usdc_of(chain_id: u64) -> (Address, &'static str) {
         421614 => (address!("75faf114eafb1BDbe2F0316DF893fd58CE46AA4d"), "TestUSDCoin"),
         11155111 => (address!("1c7D4B196Cb0C7B01d743Fbc6116a902379C7238"), "TestUSDC"),
         _ => (USDC, "TestUSDC"),
-    }
-}
-
-// The node, under a shell that keeps watch over a pipe from us. The pipe closes when we drop it and when we die, even
-// by SIGKILL, and then the shell ends the node. Without that, a killed test run would leave its nodes behind.
-#[derive(Debug)]
-struct Process {
-    watch: Child,
-    pipe: Option<ChildStdin>,
-}
-
-// The node's output must not be held open by the shell: its end is how a failed start is noticed.
-const WATCH: &str = r#""$@" </dev/null & node=$!; exec >/dev/null 2>&1; cat; kill -9 "$node"; wait"#;
-
-impl Process {
-    async fn start(chain_id: u64) -> anyhow::Result<(Self, u16)> {
-        let binary = binary()?;
-        let mut watch = Command::new("sh")
-            .args(["-c", WATCH, "sh"])
-            .arg(binary)
-            .args(["--host", "127.0.0.1", "--port", "0", "--chain-id", &chain_id.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("the chain does not start: no shell")?;
-        let output = watch.stdout.take().context("the child's output is piped")?;
-        let pipe = watch.stdin.take();
-        let process = Self { watch, pipe };
-
-        // A thread and not a task: the output is to be read for as long as the node lives, or it would block, and a
-        // test's runtime may be gone before it.
-        let (found, port) = oneshot::channel();
-        std::thread::spawn(move || {
-            let mut found = Some(found);
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let port =
-                    line.strip_prefix("Listening on 127.0.0.1:").and_then(|port| port.trim().parse().ok());
-                if let Some((port, found)) = port.and_then(|port| Some((port, found.take()?))) {
-                    let _ = found.send(port); // the one who asked may have gone
-                }
-            }
-        });
-        match timeout(Duration::from_secs(30), port).await {
-            Ok(Ok(port)) => Ok((process, port)),
-            Ok(Err(_)) => bail!("the chain ended before it was ready"),
-            Err(_) => bail!("the chain was not ready after 30 s"),
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.pipe.take());
-        let _ = self.watch.wait();
     }
 }
 

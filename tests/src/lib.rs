@@ -3,12 +3,14 @@
 //! - [`Chain`] is a local EVM node with a dollar at the address where clients look for USDC;
 //! - [`token`] speaks to that dollar and signs what it understands;
 //! - [`script`] is a facilitator that does as it is told, [`serve`] puts services on sockets;
+//! - [`process`] runs programs that never outlive a test, the facilitator's binary among them;
 //! - [`node`] runs the published packages: [`node::run`] a client, [`node::Server`] a server.
 //!
 //! The node and the packages come from npm. `cargo xtask test` fetches them; a test that lacks them says so.
 
 pub mod chain;
 pub mod node;
+pub mod process;
 pub mod script;
 pub mod serve;
 pub mod token;
@@ -38,3 +40,8 @@ pub fn http() -> anyhow::Result<reqwest::Client> {
 fn at(path: impl AsRef<Path>) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
+
+/// The README's code, compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -197,9 +197,7 @@ impl Facilitator for Script {
                 transaction: None,
                 network,
             }),
-            Act::Pending => {
-                SettleResponse::Pending(PendingSettlement { transaction, network, payer: None })
-            }
+            Act::Pending => SettleResponse::Pending(PendingSettlement { transaction, network, payer: None }),
             _ => SettleResponse::Settled(Receipt {
                 transaction: Some(transaction),
                 network,

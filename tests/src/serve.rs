@@ -52,13 +52,9 @@ impl Serving {
     }
 
     /// A request without a body, with these headers.
-    pub async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> anyhow::Result<Answer> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -94,7 +90,8 @@ impl Answer {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("no answer but {text:?}"))?;
         let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no status line")?.parse()?;
+        let status =
+            lines.next().and_then(|line| line.split(' ').nth(1)).context("no status line")?.parse()?;
         let headers = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -104,7 +101,8 @@ impl Answer {
 
     /// A header, if it came once.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut found = self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        let mut found =
+            self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
         found.next().filter(|_| found.next().is_none())
     }
 

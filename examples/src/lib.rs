@@ -1,1 +1,0 @@
-//! Runnable examples of x402 services and clients.

@@ -1,0 +1,11 @@
+//! A chain as a facilitator uses it: its endpoint, the account that pays the gas, the contracts.
+
+mod account;
+pub(crate) mod contracts;
+mod rpc;
+#[cfg(test)]
+pub(crate) mod scripted;
+mod transport;
+
+pub(crate) use account::{Account, Sent, Transaction};
+pub(crate) use rpc::{Fault, Fees, Receipt, Rpc};

@@ -1,0 +1,110 @@
+//! The client's role: sign.
+
+use std::fmt;
+
+use alloy::signers::Signer;
+use alloy_primitives::{B256, U256};
+use serde_json::Value;
+use x402_core::{
+    network::NetworkPattern,
+    payment::{PaymentRequirements, Version},
+    scheme::{ClientScheme, SchemeError},
+};
+
+use super::terms::{NAMESPACE, SCHEME, Terms, domain_of, is_eip3009};
+use crate::{
+    clock::Clock,
+    eip3009::{Authorization, Domain, Payload},
+};
+
+/// How far version 1 dates an authorization back, against clocks that differ.
+const V1_LEEWAY: u64 = 600;
+
+/// Pays with `exact` on every EVM chain, from the signer's account.
+pub fn client<S: Signer + Send + Sync + 'static>(signer: S) -> ExactClient<S> {
+    ExactClient { signer, clock: Clock::system() }
+}
+
+/// The client's role in `exact`; see [`client()`].
+pub struct ExactClient<S> {
+    signer: S,
+    clock: Clock,
+}
+
+impl<S: Signer> fmt::Debug for ExactClient<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExactClient").field("payer", &self.signer.address()).finish_non_exhaustive()
+    }
+}
+
+impl<S: Signer + Send + Sync + 'static> ClientScheme for ExactClient<S> {
+    fn scheme(&self) -> &str {
+        SCHEME
+    }
+
+    fn networks(&self) -> NetworkPattern {
+        NetworkPattern::Namespace(NAMESPACE.into())
+    }
+
+    fn accepts(&self, requirements: &PaymentRequirements) -> Result<(), SchemeError> {
+        read(requirements).map(|_| ())
+    }
+
+    async fn sign(&self, version: Version, requirements: &PaymentRequirements) -> Result<Value, SchemeError> {
+        let mut nonce = B256::ZERO;
+        getrandom::fill(nonce.as_mut_slice())
+            .map_err(|error| SchemeError::new("the system has no random numbers").because(error))?;
+        self.sign_with(version, requirements, nonce).await
+    }
+}
+
+impl<S: Signer + Send + Sync + 'static> ExactClient<S> {
+    async fn sign_with(
+        &self,
+        version: Version,
+        requirements: &PaymentRequirements,
+        nonce: B256,
+    ) -> Result<Value, SchemeError> {
+        let (terms, domain) = read(requirements)?;
+        let now = self.clock.now();
+        let valid_after = match version {
+            Version::V1 => now.saturating_sub(V1_LEEWAY),
+            Version::V2 => 0,
+        };
+        let authorization = Authorization {
+            from: self.signer.address(),
+            to: terms.pay_to,
+            value: requirements.amount.get(),
+            valid_after: U256::from(valid_after),
+            valid_before: U256::from(now.saturating_add(requirements.max_timeout_seconds)),
+            nonce,
+        };
+        let signature = self
+            .signer
+            .sign_hash(&domain.signing_hash(&authorization))
+            .await
+            .map_err(|error| SchemeError::new("the signer refused to sign the payment").because(error))?;
+        Ok(Payload { signature: signature.as_bytes().into(), authorization }.to_json())
+    }
+}
+
+fn read(requirements: &PaymentRequirements) -> Result<(Terms, Domain), SchemeError> {
+    if requirements.scheme != SCHEME {
+        return Err(SchemeError::new(format!("the scheme is `exact`, not `{}`", requirements.scheme)));
+    }
+    let terms = Terms::of(requirements).map_err(SchemeError::new)?;
+    if !is_eip3009(&requirements.extra) {
+        return Err(SchemeError::new("`extra.assetTransferMethod` asks for another method than `eip3009`"));
+    }
+    let (name, version) = domain_of(&requirements.extra).ok_or_else(|| {
+        SchemeError::new("`extra.name` and `extra.version` must be the token's EIP-712 domain")
+    })?;
+    if requirements.max_timeout_seconds == 0 {
+        return Err(SchemeError::new("`maxTimeoutSeconds` must be above zero"));
+    }
+    Ok((terms, Domain::new(name, version, terms.chain_id, terms.token)))
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -1,0 +1,273 @@
+//! The facilitator's role: verify and settle, on one network, from one account.
+
+mod checks;
+mod diagnose;
+mod ledger;
+mod settle;
+mod signature;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use alloy::{network::TxSigner, providers::Provider};
+use alloy_primitives::{Address, Signature};
+use tokio::sync::OnceCell;
+use tracing::{debug, instrument};
+use x402_core::{
+    address::Address as AnyAddress,
+    facilitator::{FacilitatorError, FacilitatorErrorKind},
+    network::{Network, NetworkPattern},
+    payment::{
+        JsonMap, Payment, Refusal, SettleResponse, SupportedKind, VerifyResponse, Version,
+    },
+    scheme::FacilitatorScheme,
+};
+
+use self::{checks::Stop, ledger::Ledger};
+use super::terms::SCHEME;
+use crate::{
+    address::to_core,
+    chain::{Account, Fault, Rpc},
+    clock::Clock,
+    error::{Error, ErrorKind},
+};
+
+/// How long a token that was seen to have code is taken to have it.
+const TOKEN_SEEN_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// Verifies and settles `exact` payments on one network over a provider of yours, like one with several endpoints
+/// or with retries. Most want [`ExactFacilitator::connect`].
+///
+/// # Errors
+/// When the network is not an EVM chain.
+pub fn facilitator(
+    provider: impl Provider + 'static,
+    network: Network,
+    signer: impl TxSigner<Signature> + Send + Sync + 'static,
+) -> Result<ExactFacilitator, Error> {
+    ExactFacilitator::new(Rpc::over(provider), network, signer)
+}
+
+/// The facilitator's role in `exact`, on one network. Clones are the same facilitator.
+///
+/// The signer's account pays the gas. One account must send from one place on each network: clone the facilitator
+/// rather than making a second one for the same account and network, and give every process an account of its own.
+#[derive(Clone)]
+pub struct ExactFacilitator {
+    network: Network,
+    chain_id: u64,
+    rpc: Rpc,
+    clock: Clock,
+    settings: Settings,
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone, Copy)]
+struct Settings {
+    receipt_timeout: Duration,
+    confirmations: u64,
+    max_gas: u64,
+}
+
+struct Shared {
+    account: Account,
+    ledger: Ledger,
+    chain_is_right: OnceCell<()>,
+    tokens: Mutex<HashMap<Address, Instant>>,
+}
+
+impl ExactFacilitator {
+    /// A facilitator for this network over the JSON-RPC endpoint at `rpc_url` (`https` or `http`). Sends nothing
+    /// yet: whether the endpoint serves the network is asked before the first payment, or by [`check`](Self::check).
+    ///
+    /// # Errors
+    /// When the network is not an EVM chain or the URL cannot be used.
+    pub fn connect(
+        rpc_url: impl AsRef<str>,
+        network: Network,
+        signer: impl TxSigner<Signature> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        Self::new(Rpc::connect(rpc_url.as_ref())?, network, signer)
+    }
+
+    fn new(
+        rpc: Rpc,
+        network: Network,
+        signer: impl TxSigner<Signature> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let chain_id =
+            network.evm_chain_id().filter(|chain| Network::evm(*chain) == network).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Network,
+                    format!("{network} is not an EVM chain: expected an id like `eip155:8453`"),
+                )
+            })?;
+        Ok(Self {
+            network,
+            chain_id,
+            rpc,
+            clock: Clock::system(),
+            settings: Settings {
+                receipt_timeout: Duration::from_secs(45),
+                confirmations: 1,
+                max_gas: 1_000_000,
+            },
+            shared: Arc::new(Shared {
+                account: Account::new(chain_id, signer),
+                ledger: Ledger::default(),
+                chain_is_right: OnceCell::new(),
+                tokens: Mutex::default(),
+            }),
+        })
+    }
+
+    /// How long to wait for a transaction to be mined before a settlement is answered as pending. 45 seconds unless
+    /// set.
+    #[must_use]
+    pub fn receipt_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.receipt_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for each answer of the endpoint. 10 seconds unless set.
+    #[must_use]
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.rpc.timeout = timeout;
+        self
+    }
+
+    /// In how many blocks, its own counted, a transfer must be before it is settled. 1 unless set.
+    #[must_use]
+    pub fn confirmations(mut self, blocks: u64) -> Self {
+        self.settings.confirmations = blocks.max(1);
+        self
+    }
+
+    /// The most gas a settlement may take: a smart wallet's signature check runs on our bill. 1,000,000 unless set.
+    #[must_use]
+    pub fn max_gas(mut self, gas: u64) -> Self {
+        self.settings.max_gas = gas;
+        self
+    }
+
+    /// Where the time comes from, in seconds since 1970. The host's clock unless set.
+    #[must_use]
+    pub fn clock(mut self, now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.clock = Clock::new(now);
+        self
+    }
+
+    /// Asks the endpoint whether it serves the network. Every payment does this until it was so once.
+    ///
+    /// # Errors
+    /// When it serves another chain, or does not answer.
+    pub async fn check(&self) -> Result<(), FacilitatorError> {
+        let ask = async || {
+            let served = self.rpc.chain_id().await.map_err(|fault| self.trouble(&fault))?;
+            if served == self.chain_id {
+                return Ok(());
+            }
+            Err(self.error(format!(
+                "the RPC endpoint serves eip155:{served}: configure an endpoint of this network"
+            )))
+        };
+        self.shared.chain_is_right.get_or_try_init(ask).await.copied()
+    }
+
+    fn error(&self, what: impl fmt::Display) -> FacilitatorError {
+        FacilitatorError::new(FacilitatorErrorKind::Internal, format!("{}: {what}", self.network))
+    }
+
+    fn trouble(&self, fault: &Fault) -> FacilitatorError {
+        self.error(format_args!("{fault}; this says nothing about the payment"))
+    }
+
+    async fn token_is_deployed(&self, token: Address) -> Result<bool, Stop> {
+        let seen = |tokens: &HashMap<Address, Instant>| {
+            tokens.get(&token).is_some_and(|seen| seen.elapsed() < TOKEN_SEEN_FOR)
+        };
+        if seen(&self.shared.tokens.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(true);
+        }
+        let stop = |fault: Fault| self.stop(&fault);
+        if self.rpc.code(token).await.map_err(stop)?.is_empty() {
+            // A node that has not begun to follow its chain knows no contract at all.
+            if self.rpc.block_number().await.map_err(stop)? == 0 {
+                return Err(Stop::Fault(self.error("the RPC endpoint is at block 0: it has no chain yet")));
+            }
+            return Ok(false);
+        }
+        let mut tokens = self.shared.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|_, seen| seen.elapsed() < TOKEN_SEEN_FOR);
+        tokens.insert(token, Instant::now());
+        Ok(true)
+    }
+}
+
+impl FacilitatorScheme for ExactFacilitator {
+    fn scheme(&self) -> &str {
+        SCHEME
+    }
+
+    fn networks(&self) -> NetworkPattern {
+        self.network.clone().into()
+    }
+
+    fn kinds(&self) -> Vec<SupportedKind> {
+        let kind = |version| SupportedKind {
+            version,
+            scheme: SCHEME.into(),
+            network: self.network.clone(),
+            extra: JsonMap::new(),
+        };
+        let v1 = self.network.v1_name().map(|_| kind(Version::V1));
+        [kind(Version::V2)].into_iter().chain(v1).collect()
+    }
+
+    fn signers(&self) -> Vec<AnyAddress> {
+        vec![to_core(self.shared.account.address)]
+    }
+
+    #[instrument(name = "verify", skip_all, fields(network = %self.network, amount = %payment.requirements.amount))]
+    async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
+        self.check().await?;
+        let payer = checks::payer(payment);
+        let refusal = match self.read(payment) {
+            Ok(asked) => match self.examine(&asked, checks::DryRun::Call).await {
+                Ok(_) => return Ok(VerifyResponse::Valid { payer }),
+                Err(Stop::Refused(refusal)) => refusal,
+                Err(Stop::Fault(error)) => return Err(error),
+            },
+            Err(refusal) => refusal,
+        };
+        debug!(reason = %refusal.reason, payer = payer.as_ref().map(tracing::field::display), "payment refused");
+        Ok(VerifyResponse::Invalid(Refusal { payer, ..refusal }))
+    }
+
+    #[instrument(name = "settle", skip_all, fields(network = %self.network, amount = %payment.requirements.amount))]
+    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+        match self.read(payment) {
+            Ok(asked) => self.settle_once(asked).await,
+            Err(refusal) => {
+                Ok(self.refused(Refusal { payer: checks::payer(payment), ..refusal }))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ExactFacilitator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExactFacilitator")
+            .field("network", &self.network)
+            .field("signer", &self.shared.account.address)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,90 @@
+//! The server's role: complete an offer, read a payment.
+
+use serde_json::Value;
+use x402_core::{
+    asset::{Token, TransferMethod},
+    network::NetworkPattern,
+    payment::{PaymentRequirements, Reason, SupportedKind, Version},
+    scheme::{InspectError, PaymentIdentity, SchemeError, ServerScheme},
+};
+
+use super::{
+    reasons,
+    terms::{NAMESPACE, SCHEME, Terms},
+};
+use crate::{address::parse_typed_address, eip3009::Payload};
+
+/// Charges `exact` payments on every EVM chain.
+pub fn server() -> ExactServer {
+    ExactServer(())
+}
+
+/// The server's role in `exact`; see [`server()`].
+#[derive(Debug, Clone, Copy)]
+pub struct ExactServer(());
+
+impl ServerScheme for ExactServer {
+    fn scheme(&self) -> &str {
+        SCHEME
+    }
+
+    fn networks(&self) -> NetworkPattern {
+        NetworkPattern::Namespace(NAMESPACE.into())
+    }
+
+    fn enrich(
+        &self,
+        requirements: &mut PaymentRequirements,
+        token: &Token,
+        _kind: &SupportedKind,
+    ) -> Result<(), SchemeError> {
+        let network = &requirements.network;
+        if network.evm_chain_id().is_none() {
+            return Err(SchemeError::new(format!("{network} is not an EVM chain like `eip155:8453`")));
+        }
+        let field = |name: &str, text: &str| {
+            parse_typed_address(text)
+                .map_err(|what| SchemeError::new(format!("`{name}` {text} on {network} {what}")))
+        };
+        field("payTo", requirements.pay_to.as_str())?;
+        field("asset", requirements.asset.as_str())?;
+        let TransferMethod::Eip3009 { name, version } = &token.transfer else {
+            return Err(SchemeError::new(format!(
+                "{} on {network} has no EIP-3009, and its other transfer methods come later: charge in another token",
+                token.symbol
+            )));
+        };
+        if name.is_empty() || version.is_empty() {
+            return Err(SchemeError::new(format!(
+                "{} on {network} needs the name and version of its EIP-712 domain",
+                token.symbol
+            )));
+        }
+        requirements.extra.insert("name".into(), Value::from(name.as_ref()));
+        requirements.extra.insert("version".into(), Value::from(version.as_ref()));
+        Ok(())
+    }
+
+    fn inspect(
+        &self,
+        version: Version,
+        payload: &Value,
+        requirements: &PaymentRequirements,
+    ) -> Result<PaymentIdentity, InspectError> {
+        let Payload { authorization, .. } =
+            Payload::parse(payload).map_err(|expected| InspectError::Malformed(expected.into()))?;
+        let terms =
+            Terms::of(requirements).map_err(|_| InspectError::Mismatch(Reason::INVALID_REQUIREMENTS))?;
+        if authorization.to != terms.pay_to {
+            return Err(InspectError::Mismatch(reasons::RECIPIENT_MISMATCH));
+        }
+        if authorization.value != requirements.amount.get() {
+            return Err(InspectError::Mismatch(reasons::value_mismatch(version)));
+        }
+        Ok(authorization.identity(terms.chain_id, terms.token))
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+//! Programs that run beside a test and never outlive it.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use tokio::{sync::oneshot, time::timeout};
+
+/// A running program, under a shell that keeps watch over a pipe from us. The pipe closes when we drop it and when we
+/// die, even by SIGKILL, and then the shell ends the program: a killed test run leaves nothing behind.
+#[derive(Debug)]
+pub struct Process {
+    watch: Child,
+    pipe: Option<ChildStdin>,
+}
+
+// The program's output must not be held open by the shell: its end is how a failed start is noticed.
+const WATCH: &str = r#""$@" </dev/null & program=$!; exec >/dev/null 2>&1; cat; kill -9 "$program"; wait"#;
+
+impl Process {
+    /// Starts a program and waits until it prints a line that `ready` makes something of.
+    ///
+    /// # Errors
+    /// When the program ends before that, or takes more than 30 seconds.
+    pub async fn start<T: Send + 'static>(
+        program: &Path,
+        args: &[&str],
+        env: &[(&str, &str)],
+        ready: impl Fn(&str) -> Option<T> + Send + 'static,
+    ) -> anyhow::Result<(Self, T)> {
+        let name = program.display();
+        let mut watch = Command::new("sh")
+            .args(["-c", WATCH, "sh"])
+            .arg(program)
+            .args(args)
+            .envs(env.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{name} does not start: no shell"))?;
+        let output = watch.stdout.take().context("the child's output is piped")?;
+        let pipe = watch.stdin.take();
+        let process = Self { watch, pipe };
+
+        // A thread and not a task: the output is to be read for as long as the program lives, or it would block, and
+        // a test's runtime may be gone before it.
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut tell = Some(tell);
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if tell.is_some()
+                    && let Some(found) = ready(&line)
+                    && let Some(tell) = tell.take()
+                {
+                    let _ = tell.send(found); // the one who asked may have gone
+                }
+            }
+        });
+        match timeout(Duration::from_secs(30), told).await {
+            Ok(Ok(found)) => Ok((process, found)),
+            Ok(Err(_)) => bail!("{name} ended before it was ready"),
+            Err(_) => bail!("{name} was not ready after 30 s"),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.watch.wait();
+    }
+}
+
+/// The `x402-facilitator` binary on a chain, as anyone would run it.
+#[derive(Debug)]
+pub struct FacilitatorBinary {
+    /// Where it listens, like `http://127.0.0.1:40123`.
+    pub url: String,
+    _process: Process,
+}
+
+impl FacilitatorBinary {
+    /// Starts it on a free port, for Base Sepolia at this endpoint, with this private key.
+    ///
+    /// # Errors
+    /// When it has not been built, or does not start.
+    pub async fn start(rpc_url: &str, private_key: &str) -> anyhow::Result<Self> {
+        let env = [
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+            ("EVM_NETWORKS", "base-sepolia"),
+            ("EVM_RPC_URL_BASE_SEPOLIA", rpc_url),
+            ("EVM_PRIVATE_KEY", private_key),
+            ("RUST_LOG", "warn"),
+        ];
+        let listening = |line: &str| line.split_once("listening on ").map(|(_, url)| url.trim().to_owned());
+        let (process, url) = Process::start(&binary()?, &[], &env, listening).await?;
+        Ok(Self { url, _process: process })
+    }
+}
+
+/// The binary lies beside the program that runs us, or above it where that is a test.
+fn binary() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    own.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("x402-facilitator"))
+        .find(|path| path.is_file())
+        .context(
+            "the facilitator's binary is not built: run `cargo build -p x402-facilitator --features bin`",
+        )
+}

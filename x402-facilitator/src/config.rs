@@ -1,0 +1,232 @@
+//! The binary's settings, from the environment.
+//!
+//! | Variable | Default | |
+//! |---|---|---|
+//! | `HOST` | `0.0.0.0` | the address to listen on |
+//! | `PORT` | `8090` | the port; 0 is any free one |
+//! | `EVM_PRIVATE_KEY` | required | pays the gas: 64 hex digits, with or without `0x` |
+//! | `EVM_NETWORKS` | `base,base-sepolia` | names or CAIP-2 ids, separated by commas |
+//! | `EVM_RPC_URL_<NAME>` | Alchemy, Infura, public | a chain's node: `EVM_RPC_URL_BASE_SEPOLIA`, `EVM_RPC_URL_EIP155_31337` |
+//! | `ALCHEMY_API_KEY`, `INFURA_API_KEY` | none | accounts to reach the chains through |
+//! | `SETTLEMENT_RECEIPT_TIMEOUT_MS` | `45000` | how long a settlement waits for its receipt |
+//! | `RUST_LOG` | `info` | what is logged, to stderr |
+//!
+//! An empty variable is an unset one. A value that is wrong ends the start.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use alloy::signers::local::PrivateKeySigner;
+use anyhow::{Context, bail, ensure};
+use url::Url;
+use x402_core::network::Network;
+
+use crate::chains::Chain;
+
+pub(crate) struct Config {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) signer: PrivateKeySigner,
+    pub(crate) chains: Vec<EvmChain>,
+    pub(crate) receipt_timeout: Duration,
+}
+
+/// A chain to settle on.
+#[derive(Debug, PartialEq)]
+pub(crate) struct EvmChain {
+    pub(crate) name: String,
+    pub(crate) network: Network,
+    /// May carry a key: never printed.
+    pub(crate) rpc_url: Url,
+}
+
+/// One variable of the environment.
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> anyhow::Result<Option<String>>;
+
+/// A variable of the process's environment; `None` when it is unset or empty.
+pub(crate) fn environment(name: &str) -> anyhow::Result<Option<String>> {
+    let Some(value) = std::env::var_os(name) else { return Ok(None) };
+    let Ok(value) = value.into_string() else { bail!("{name} is not UTF-8") };
+    let value = value.trim();
+    Ok((!value.is_empty()).then(|| value.to_owned()))
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// The variable that is wrong, and what was expected.
+    pub(crate) fn read(lookup: Lookup<'_>) -> anyhow::Result<Self> {
+        let host = lookup("HOST")?.unwrap_or_else(|| "0.0.0.0".to_owned());
+        let port = match lookup("PORT")? {
+            None => 8090,
+            Some(text) => text.parse().ok().with_context(|| {
+                format!("PORT is {text:?}: expected a number from 0 (any free port) to 65535")
+            })?,
+        };
+        let receipt_timeout = match lookup("SETTLEMENT_RECEIPT_TIMEOUT_MS")? {
+            None => 45_000,
+            Some(text) => text.parse().ok().filter(|ms| (1..=3_600_000).contains(ms)).with_context(|| {
+                format!(
+                    "SETTLEMENT_RECEIPT_TIMEOUT_MS is {text:?}: expected milliseconds from 1 to 3600000, like 45000"
+                )
+            })?,
+        };
+        let signer = signer(lookup)?;
+        let chains = chains(lookup)?;
+        Ok(Self { host, port, signer, chains, receipt_timeout: Duration::from_millis(receipt_timeout) })
+    }
+}
+
+fn signer(lookup: Lookup<'_>) -> anyhow::Result<PrivateKeySigner> {
+    let key = lookup("EVM_PRIVATE_KEY")?.context(
+        "EVM_PRIVATE_KEY is not set: set it to the private key of the account that pays the gas of settlements \
+         (64 hex digits, with or without 0x)",
+    )?;
+    let digits = key.strip_prefix("0x").or_else(|| key.strip_prefix("0X")).unwrap_or(&key);
+    // Neither the value nor the parser's words about it: they may repeat it.
+    digits.parse().ok().filter(|_| digits.len() == 64).context(
+        "EVM_PRIVATE_KEY is not a private key: expected 64 hex digits, with or without 0x, that are a valid \
+         secp256k1 key",
+    )
+}
+
+fn chains(lookup: Lookup<'_>) -> anyhow::Result<Vec<EvmChain>> {
+    let list = lookup("EVM_NETWORKS")?.unwrap_or_else(|| "base,base-sepolia".to_owned());
+    let mut chains = Vec::new();
+    let mut seen = BTreeSet::new();
+    for item in list.split(',').map(|item| item.trim().to_ascii_lowercase()).filter(|item| !item.is_empty()) {
+        let Some(network) = network(&item) else {
+            tracing::warn!(network = ?item, "EVM_NETWORKS names an unknown network, which is skipped");
+            continue;
+        };
+        if seen.insert(network.clone()) {
+            chains.push(evm_chain(lookup, network)?);
+        }
+    }
+    ensure!(
+        !chains.is_empty(),
+        "EVM_NETWORKS is {list:?} and names no known network: expected names like `base,base-sepolia` or CAIP-2 \
+         ids like `eip155:8453`"
+    );
+    Ok(chains)
+}
+
+fn network(item: &str) -> Option<Network> {
+    let network = match Chain::named(item) {
+        Some(chain) => chain.network(),
+        None => Network::from_v1_name(item).or_else(|| item.parse().ok())?,
+    };
+    // One spelling for each chain: `eip155:08453` is `eip155:8453`.
+    network.evm_chain_id().map(Network::evm)
+}
+
+fn evm_chain(lookup: Lookup<'_>, network: Network) -> anyhow::Result<EvmChain> {
+    let known = Chain::of(&network);
+    let name = known.map(|chain| chain.name).or(network.v1_name()).unwrap_or(network.as_str()).to_owned();
+    let suffix = |name: &str| name.to_ascii_uppercase().replace(['-', ':'], "_");
+    let by_name = format!("EVM_RPC_URL_{}", suffix(&name));
+    let by_id = format!("EVM_RPC_URL_{}", suffix(network.as_str()));
+    let (variable, text) = match (lookup(&by_name)?, lookup(&by_id)?, known) {
+        (Some(url), _, _) => (by_name, url),
+        (None, Some(url), _) => (by_id, url),
+        (None, None, Some(chain)) => {
+            let (alchemy, infura) = (lookup("ALCHEMY_API_KEY")?, lookup("INFURA_API_KEY")?);
+            let url = chain.rpc_url(alchemy.as_deref(), infura.as_deref());
+            ("ALCHEMY_API_KEY or INFURA_API_KEY".to_owned(), url)
+        }
+        (None, None, None) => bail!("{by_name} is not set: {network} has no public node that is known here"),
+    };
+    let rpc_url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let rpc_url = rpc_url.with_context(|| {
+        format!("{variable} does not make a URL: expected one like https://node.example.com (for {network})")
+    })?;
+    Ok(EvmChain { name, network, rpc_url })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+
+    fn read(set: &[(&str, &str)]) -> Result<Config, String> {
+        let lookup = |name: &str| {
+            let value = set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            Ok(value.or_else(|| (name == "EVM_PRIVATE_KEY").then(|| KEY.to_owned())))
+        };
+        Config::read(&lookup).map_err(|error| format!("{error:#}"))
+    }
+
+    fn urls(set: &[(&str, &str)]) -> Vec<(String, String)> {
+        let chains = read(set).unwrap().chains;
+        chains.into_iter().map(|chain| (chain.network.to_string(), chain.rpc_url.to_string())).collect()
+    }
+
+    fn rows(rows: &[(&str, &str)]) -> Vec<(String, String)> {
+        rows.iter().map(|(network, url)| ((*network).to_owned(), (*url).to_owned())).collect()
+    }
+
+    #[test]
+    fn an_empty_environment_with_a_key_is_enough() {
+        let config = read(&[]).unwrap();
+        assert_eq!((config.host.as_str(), config.port), ("0.0.0.0", 8090));
+        assert_eq!(config.receipt_timeout, Duration::from_secs(45));
+        assert_eq!(config.signer.address().to_string(), "0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
+        let public =
+            [("eip155:8453", "https://mainnet.base.org/"), ("eip155:84532", "https://sepolia.base.org/")];
+        assert_eq!(urls(&[]), rows(&public));
+        assert!(read(&[("EVM_PRIVATE_KEY", KEY.trim_start_matches("0x"))]).is_ok());
+    }
+
+    #[test]
+    fn nodes_are_found_in_order() {
+        let networks = ("EVM_NETWORKS", " Base-Sepolia,eip155:84532, nowhere ,polygon-amoy,eip155:31337,");
+        let dev = ("EVM_RPC_URL_EIP155_31337", "http://127.0.0.1:8545");
+        let local = ("EVM_RPC_URL_BASE_SEPOLIA", "http://localhost:1/x");
+        let (alchemy, infura) = (("ALCHEMY_API_KEY", "ak"), ("INFURA_API_KEY", "ik"));
+        let amoy = "https://rpc-amoy.polygon.technology/";
+        for (set, base_sepolia, polygon_amoy) in [
+            (vec![networks, dev], "https://sepolia.base.org/", amoy),
+            (vec![networks, dev, infura], "https://base-sepolia.infura.io/v3/ik", amoy),
+            (
+                vec![networks, dev, infura, alchemy],
+                "https://base-sepolia.g.alchemy.com/v2/ak",
+                "https://polygon-amoy.g.alchemy.com/v2/ak",
+            ),
+            (vec![networks, dev, infura, local], "http://localhost:1/x", amoy),
+        ] {
+            let expected = [
+                ("eip155:84532", base_sepolia),
+                ("eip155:80002", polygon_amoy),
+                ("eip155:31337", "http://127.0.0.1:8545/"),
+            ];
+            assert_eq!(urls(&set), rows(&expected));
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_and_no_secret_shown() {
+        let short = &KEY[..60];
+        for (variable, value) in [
+            ("PORT", "-1"),
+            ("PORT", "65536"),
+            ("PORT", "http"),
+            ("SETTLEMENT_RECEIPT_TIMEOUT_MS", "45s"),
+            ("SETTLEMENT_RECEIPT_TIMEOUT_MS", "0"),
+            ("EVM_PRIVATE_KEY", short),
+            ("EVM_PRIVATE_KEY", "0x0000000000000000000000000000000000000000000000000000000000000000"),
+            ("EVM_PRIVATE_KEY", "secretsecretsecretsecretsecretsecretsecretsecretsecretsecretsecr"),
+            ("EVM_NETWORKS", "nowhere, , solana"),
+            ("EVM_NETWORKS", ","),
+            ("EVM_RPC_URL_BASE", "secret.example.com"),
+            ("EVM_RPC_URL_BASE", "file:///secret"),
+        ] {
+            let error = read(&[(variable, value)]).err().unwrap_or_else(|| panic!("{variable}={value}"));
+            assert!(error.contains(variable), "{variable}={value}: {error}");
+            assert!(error.contains("expected"), "{variable}={value}: {error}");
+            assert!(!error.contains("secret") && !error.contains(short), "{error}");
+        }
+        let error = read(&[("EVM_NETWORKS", "eip155:31337")]).err().unwrap();
+        assert!(error.contains("EVM_RPC_URL_EIP155_31337"), "{error}");
+    }
+}

@@ -1,0 +1,252 @@
+//! Any facilitator as the protocol's HTTP API, in both versions.
+//!
+//! | Request | Answer |
+//! |---|---|
+//! | `GET /supported` | the kinds of payment |
+//! | `POST /verify` | `isValid`; a refusal is a 200 |
+//! | `POST /settle` | `success`; a refusal is a 200 |
+//! | `GET /health` | `{"status":"ok"}` |
+//!
+//! What is no request of the protocol is a 400 (413 beyond [`MAX_BODY_BYTES`], 408 when its body does not come)
+//! with `error`, saying what was expected, beside the fields of a refusal. A facilitator that did not do its work
+//! is a 500, 502 or 503 with `error` alone: whether a settlement happened is then unknown.
+//!
+//! The API has no credentials of its own. Put authentication and rate limits in front of it.
+
+use std::{future::IntoFuture, io, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRequest, Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
+use x402_core::{
+    facilitator::{AnyFacilitator, Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    payment::{Payment, Reason, SettleResponse},
+    wire::{self, DecodeError},
+};
+
+/// The longest request that is read, in bytes.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// How long a request's body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long idle or slow connections may hold up a shutdown.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long the answers of the last settlements may take to go out.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// The API over this facilitator. A settlement once begun goes on when its caller hangs up.
+pub fn router(facilitator: impl Facilitator) -> Router {
+    routes(Arc::new(Api::new(facilitator)))
+}
+
+/// Serves the API until `shutdown`, then takes no more requests and returns when the settlements that have begun
+/// are done; connections that stay open without settling anything are dropped after ten seconds.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    facilitator: impl Facilitator,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let api = Arc::new(Api::new(facilitator));
+    let mut settling = api.settling.subscribe();
+    let (stop, stopped) = oneshot::channel();
+    let signal = async move {
+        shutdown.await;
+        let _ = stop.send(());
+    };
+    let server = axum::serve(listener, routes(api)).with_graceful_shutdown(signal);
+    let mut server = pin!(server.into_future());
+    let drained = async {
+        if stopped.await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(DRAIN).await;
+    };
+    let done = tokio::select! {
+        result = &mut server => Some(result),
+        () = drained => None,
+    };
+    // The sender lives in the connections; with the last of them gone, so are their settlements.
+    let _ = settling.wait_for(|running| *running == 0).await;
+    match done {
+        Some(result) => result,
+        None => tokio::time::timeout(LAST_ANSWERS, server).await.unwrap_or(Ok(())),
+    }
+}
+
+fn routes(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/supported", get(supported))
+        .route("/verify", post(verify))
+        .route("/settle", post(settle))
+        .route("/health", get(async || Json(json!({ "status": "ok" }))))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(api)
+}
+
+struct Api {
+    facilitator: AnyFacilitator,
+    /// How many settlements are running.
+    settling: watch::Sender<usize>,
+}
+
+impl Api {
+    fn new(facilitator: impl Facilitator) -> Self {
+        Self { facilitator: AnyFacilitator::new(facilitator), settling: watch::Sender::new(0) }
+    }
+
+    /// Settles in a task of its own.
+    async fn settle(self: Arc<Self>, payment: Payment) -> Result<SettleResponse, FacilitatorError> {
+        let settling = Settling::begin(Arc::clone(&self));
+        let task = tokio::spawn(async move {
+            let answer = self.facilitator.settle(&payment).await;
+            report(&payment, &answer);
+            drop(settling);
+            answer
+        });
+        task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a settlement broke off");
+            Err(FacilitatorError::new(Kind::Internal, "the settlement broke off: its outcome is unknown"))
+        })
+    }
+}
+
+struct Settling(Arc<Api>);
+
+impl Settling {
+    fn begin(api: Arc<Api>) -> Self {
+        api.settling.send_modify(|running| *running += 1);
+        Self(api)
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.0.settling.send_modify(|running| *running -= 1);
+    }
+}
+
+async fn supported(State(api): State<Arc<Api>>) -> Response {
+    match api.facilitator.supported().await {
+        Ok(supported) => Json(wire::encode_supported(&supported)).into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let payment = match read(request).await {
+        Ok(payment) => payment,
+        Err(bad) => return bad.answer(|reason| json!({ "isValid": false, "invalidReason": reason })),
+    };
+    match api.facilitator.verify(&payment).await {
+        Ok(answer) => Json(wire::verify_response(&answer)).into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn settle(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let payment = match read(request).await {
+        Ok(payment) => payment,
+        Err(bad) => {
+            return bad.answer(
+                |reason| json!({ "success": false, "errorReason": reason, "transaction": "", "network": "" }),
+            );
+        }
+    };
+    let version = payment.payload.version;
+    match api.settle(payment).await {
+        Ok(answer) => Json(wire::settle_response(version, &answer)).into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// A request that is none of the protocol.
+struct BadRequest {
+    status: StatusCode,
+    error: String,
+    /// `None` where a client sent no payment at all: there is nothing to refuse.
+    reason: Option<Reason>,
+}
+
+impl BadRequest {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into(), reason: Some(Reason::INVALID_PAYLOAD) }
+    }
+
+    fn answer(self, refusal: impl FnOnce(Reason) -> Value) -> Response {
+        let mut body = self.reason.map_or_else(|| json!({}), refusal);
+        body["error"] = self.error.into();
+        (self.status, Json(body)).into_response()
+    }
+}
+
+async fn read(request: Request) -> Result<Payment, BadRequest> {
+    let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &()))
+        .await
+        .map_err(|_| BadRequest::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time"))?
+        .map_err(|rejection| match rejection.status() {
+            status @ StatusCode::PAYLOAD_TOO_LARGE => {
+                BadRequest::new(status, format!("a request has at most {MAX_BODY_BYTES} bytes"))
+            }
+            status => BadRequest::new(status, "the request's body could not be read"),
+        })?;
+    wire::decode_request(&body).map_err(|error| {
+        let mut bad = BadRequest::new(StatusCode::BAD_REQUEST, error.to_string());
+        if lacks_a_part(&body) {
+            bad.error = "Missing paymentPayload or paymentRequirements".to_owned();
+            bad.reason = None;
+        } else if matches!(error, DecodeError::UnknownVersion(_)) {
+            bad.reason = Some(Reason::INVALID_VERSION);
+        }
+        bad
+    })
+}
+
+fn lacks_a_part(body: &[u8]) -> bool {
+    let Ok(Value::Object(request)) = wire::parse_json(body) else { return false };
+    ["paymentPayload", "paymentRequirements"].iter().any(|part| request.get(*part).is_none_or(Value::is_null))
+}
+
+/// The error's own words. What lies beneath it may name a chain endpoint with its key: that goes nowhere.
+fn unavailable(error: &FacilitatorError) -> Response {
+    tracing::warn!(%error, "the facilitator did not do its work");
+    let status = match error.kind() {
+        Kind::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::NoAnswer | Kind::BadAnswer | Kind::Rejected => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, Json(json!({ "error": error.to_string() }))).into_response()
+}
+
+fn report(payment: &Payment, answer: &Result<SettleResponse, FacilitatorError>) {
+    let (scheme, network) = (&payment.requirements.scheme, &payment.requirements.network);
+    match answer {
+        Ok(SettleResponse::Settled(receipt)) => {
+            let transaction = receipt.transaction.as_ref().map(tracing::field::display);
+            let payer = receipt.payer.as_ref().map(tracing::field::display);
+            tracing::info!(?scheme, %network, payer, transaction, "settled");
+        }
+        Ok(SettleResponse::Pending(pending)) => {
+            tracing::warn!(?scheme, %network, transaction = %pending.transaction, "settlement pending");
+        }
+        Ok(SettleResponse::Failed(failure)) => {
+            let reason = failure.reason.as_str();
+            tracing::info!(?scheme, %network, ?reason, "settlement refused");
+        }
+        Err(error) => tracing::warn!(?scheme, %network, %error, "settlement failed"),
+    }
+}

@@ -1,0 +1,194 @@
+//! A facilitator in this process.
+
+use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe};
+
+use futures_util::FutureExt;
+use x402_core::{
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    hooks::{Failure, HookList, PaymentHooks, Proceed},
+    network::NetworkPattern,
+    payment::{Payment, Reason, Refusal, SettleResponse, Supported, SupportedKind, VerifyResponse, Version},
+    scheme::{AnyFacilitatorScheme, FacilitatorScheme},
+};
+
+/// A facilitator made of schemes, in this process.
+///
+/// A payment goes to a scheme by the version it speaks and by the scheme and network of the requirements it is
+/// held against; a scheme for that very network comes before one for every network of its kind, and of two
+/// equals the one added first is asked. What the payload itself says it is for is for the scheme to check.
+///
+/// Hooks are called around every payment, in the order they were added. What a failure hook recovers is answered
+/// as it is: no further hook sees it. A scheme that panics has failed within, and nothing else with it; a hook
+/// that panics after a settlement does not hide it.
+#[derive(Default)]
+pub struct LocalFacilitator {
+    schemes: Vec<Registered>,
+    hooks: HookList,
+}
+
+struct Registered {
+    scheme: AnyFacilitatorScheme,
+    networks: NetworkPattern,
+    versions: Vec<Version>,
+}
+
+impl LocalFacilitator {
+    /// A facilitator that supports nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a scheme. Where one before it handles a kind of payment already, that one keeps it, and a warning
+    /// is logged.
+    #[must_use]
+    pub fn with(mut self, scheme: impl FacilitatorScheme) -> Self {
+        for kind in scheme.kinds() {
+            let Some(earlier) = self.registered(&kind) else { continue };
+            if earlier.networks == scheme.networks() {
+                let SupportedKind { version, scheme, network, .. } = kind;
+                tracing::warn!(
+                    version = version.number(), scheme, %network, "registered twice: the first one is asked"
+                );
+            }
+        }
+        let versions = scheme.kinds().into_iter().map(|kind| kind.version).collect();
+        let networks = scheme.networks();
+        self.schemes.push(Registered { scheme: AnyFacilitatorScheme::new(scheme), networks, versions });
+        self
+    }
+
+    /// Adds hooks behind those already there.
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: impl PaymentHooks) -> Self {
+        self.hooks.push(hooks);
+        self
+    }
+
+    fn registered(&self, kind: &SupportedKind) -> Option<&Registered> {
+        self.schemes
+            .iter()
+            .filter(|it| it.scheme.scheme() == kind.scheme)
+            .filter(|it| it.networks.matches(&kind.network) && it.versions.contains(&kind.version))
+            .min_by_key(|it| !matches!(it.networks, NetworkPattern::Exactly(_)))
+    }
+
+    fn scheme_for(&self, payment: &Payment) -> Result<&AnyFacilitatorScheme, Reason> {
+        let requirements = &payment.requirements;
+        let kind = SupportedKind {
+            version: payment.payload.version,
+            scheme: requirements.scheme.clone(),
+            network: requirements.network.clone(),
+            extra: Default::default(),
+        };
+        if let Some(found) = self.registered(&kind) {
+            return Ok(&found.scheme);
+        }
+        let mut of_scheme = self.schemes.iter().filter(|it| it.scheme.scheme() == kind.scheme).peekable();
+        if of_scheme.peek().is_none() {
+            return Err(Reason::UNSUPPORTED_SCHEME);
+        }
+        let on_network = of_scheme.any(|it| it.networks.matches(&kind.network));
+        Err(if on_network { Reason::INVALID_VERSION } else { Reason::INVALID_NETWORK })
+    }
+}
+
+impl Facilitator for LocalFacilitator {
+    async fn supported(&self) -> Result<Supported, FacilitatorError> {
+        let mut kinds: Vec<SupportedKind> = Vec::new();
+        let mut signers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for Registered { scheme, networks, .. } in &self.schemes {
+            for kind in scheme.kinds() {
+                let same = |other: &SupportedKind| {
+                    (other.version, &other.scheme, &other.network)
+                        == (kind.version, &kind.scheme, &kind.network)
+                };
+                if !kinds.iter().any(same) {
+                    kinds.push(kind);
+                }
+            }
+            let namespace = match networks {
+                NetworkPattern::Exactly(network) => network.namespace(),
+                NetworkPattern::Namespace(namespace) => namespace,
+            };
+            let known = signers.entry(format!("{namespace}:*")).or_default();
+            for signer in scheme.signers() {
+                let signer = signer.to_string();
+                if !known.contains(&signer) {
+                    known.push(signer);
+                }
+            }
+        }
+        Ok(Supported { kinds, extensions: Vec::new(), signers })
+    }
+
+    async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
+        if let Proceed::Abort(reason) = self.hooks.before_verify(payment).await {
+            return Ok(VerifyResponse::invalid(reason, None));
+        }
+        let answer = match self.scheme_for(payment) {
+            Ok(scheme) => unless_it_panics(scheme.verify(payment)).await,
+            Err(reason) => Ok(VerifyResponse::invalid(reason, None)),
+        };
+        let why = match &answer {
+            Ok(VerifyResponse::Valid { payer }) => {
+                return Ok(match self.hooks.after_verify(payment).await {
+                    Proceed::Continue => VerifyResponse::Valid { payer: payer.clone() },
+                    Proceed::Abort(reason) => {
+                        VerifyResponse::Invalid(Refusal { reason, message: None, payer: payer.clone() })
+                    }
+                });
+            }
+            Ok(refused) => Failure::Refused(refused),
+            Err(error) => Failure::Unavailable(error),
+        };
+        match self.hooks.on_verify_failure(payment, &why).await {
+            Some(payer) => Ok(VerifyResponse::Valid { payer: Some(payer) }),
+            None => answer,
+        }
+    }
+
+    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+        let failed = |reason| SettleResponse::failed(reason, payment.requirements.network.clone(), None);
+        if let Proceed::Abort(reason) = self.hooks.before_settle(payment).await {
+            return Ok(failed(reason));
+        }
+        let answer = match self.scheme_for(payment) {
+            Ok(scheme) => unless_it_panics(scheme.settle(payment)).await,
+            Err(reason) => Ok(failed(reason)),
+        };
+        let why = match &answer {
+            Ok(SettleResponse::Settled(receipt)) => {
+                let told = AssertUnwindSafe(self.hooks.after_settle(payment, receipt)).catch_unwind().await;
+                if told.is_err() {
+                    tracing::error!("a hook panicked after a settlement, which stands");
+                }
+                return answer;
+            }
+            Ok(unsettled) => Failure::Refused(unsettled),
+            Err(error) => Failure::Unavailable(error),
+        };
+        match self.hooks.on_settle_failure(payment, &why).await {
+            Some(receipt) => Ok(SettleResponse::Settled(receipt)),
+            None => answer,
+        }
+    }
+}
+
+async fn unless_it_panics<T>(
+    work: impl Future<Output = Result<T, FacilitatorError>>,
+) -> Result<T, FacilitatorError> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(FacilitatorError::new(Kind::Internal, "the payment's scheme panicked")))
+}
+
+impl fmt::Debug for LocalFacilitator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let schemes = self.schemes.iter().map(|it| format!("{} on {}", it.scheme.scheme(), it.networks));
+        f.debug_struct("LocalFacilitator")
+            .field("schemes", &schemes.collect::<Vec<_>>())
+            .field("hooks", &self.hooks)
+            .finish()
+    }
+}

@@ -1,0 +1,167 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use reqwest::{Client, Response};
+use x402_core::facilitator::{FacilitatorError, FacilitatorErrorKind as Kind};
+
+use super::auth::{AnyAuth, Endpoint};
+
+/// The longest answer that is read from a facilitator, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// How often `/verify` and `/supported` are asked while the facilitator is busy or unreachable.
+const TRIES: u32 = 3;
+
+/// The pause before the second try, doubled for each further one.
+const BACK_OFF: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Clone)]
+pub(super) struct TimeOuts {
+    pub(super) supported: Duration,
+    pub(super) verify: Duration,
+    pub(super) settle: Duration,
+}
+
+/// Requests to one facilitator: credentials, time-outs, repetitions, bounds.
+#[derive(Clone)]
+pub(super) struct Exchange {
+    client: Client,
+    base: Arc<str>,
+    auth: Option<AnyAuth>,
+    timeouts: TimeOuts,
+}
+
+/// A whole answer.
+pub(super) struct Reply {
+    /// `POST https://facilitator.example.com/verify`, for messages.
+    pub(super) to: String,
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
+    retry_after: Option<Duration>,
+}
+
+impl Reply {
+    fn is_busy(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error()
+    }
+}
+
+impl Exchange {
+    pub(super) fn new(client: Client, base: String, auth: Option<AnyAuth>, timeouts: TimeOuts) -> Self {
+        Self { client, base: base.into(), auth, timeouts }
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Asks until there is an answer that `read` takes, or no further try would help or be safe.
+    pub(super) async fn ask<T>(
+        &self,
+        endpoint: Endpoint,
+        body: Bytes,
+        read: impl Fn(&Reply) -> Result<T, FacilitatorError>,
+    ) -> Result<T, FacilitatorError> {
+        let (timeout, tries) = match endpoint {
+            Endpoint::Supported => (self.timeouts.supported, TRIES),
+            Endpoint::Verify => (self.timeouts.verify, TRIES),
+            Endpoint::Settle => (self.timeouts.settle, 1),
+        };
+        let begun = Instant::now();
+        let mut back_off = BACK_OFF;
+        for attempt in 1.. {
+            let left = timeout.saturating_sub(begun.elapsed());
+            let (error, pause) = match self.once(endpoint, body.clone(), left).await {
+                Ok(reply) => match read(&reply) {
+                    Err(error) if reply.is_busy() => (error, reply.retry_after.unwrap_or(back_off)),
+                    answer => return answer,
+                },
+                Err(error) if error.kind() == Kind::Unreachable => (error, back_off),
+                Err(error) => return Err(error),
+            };
+            let left = timeout.saturating_sub(begun.elapsed());
+            if attempt >= tries || pause >= left {
+                return Err(error);
+            }
+            tracing::debug!(facilitator = %self.base, ?endpoint, attempt, %error, "asking again");
+            tokio::time::sleep(pause).await;
+            back_off *= 2;
+        }
+        unreachable!("the last try returns")
+    }
+
+    async fn once(&self, endpoint: Endpoint, body: Bytes, left: Duration) -> Result<Reply, FacilitatorError> {
+        let begun = Instant::now();
+        let url = format!("{}{}", self.base, endpoint.path());
+        let to = format!("{} {url}", endpoint.method());
+        let mut request =
+            self.client.request(endpoint.method(), url).headers(self.credentials(endpoint, left).await?);
+        if endpoint != Endpoint::Supported {
+            let json = HeaderValue::from_static("application/json");
+            request = request.header(CONTENT_TYPE, json).body(body);
+        }
+        let left = left.saturating_sub(begun.elapsed());
+        match request.timeout(left).send().await {
+            Ok(response) => receive(to, response).await,
+            Err(error) => Err(failed(&to, error)),
+        }
+    }
+
+    async fn credentials(&self, endpoint: Endpoint, left: Duration) -> Result<HeaderMap, FacilitatorError> {
+        let Some(auth) = &self.auth else { return Ok(HeaderMap::new()) };
+        let unsent = |what: &str| {
+            let message = format!("{}: the credentials' provider {what}: nothing was sent", self.base);
+            FacilitatorError::new(Kind::Unreachable, message)
+        };
+        let mut headers = tokio::time::timeout(left, auth.headers(endpoint))
+            .await
+            .map_err(|_| unsent("did not answer in time"))?
+            .map_err(|error| unsent("failed").because(error))?;
+        headers.values_mut().for_each(|value| value.set_sensitive(true));
+        Ok(headers)
+    }
+}
+
+/// Reads the answer as it comes, and no more than [`MAX_ANSWER_BYTES`] of it, whatever length it claims.
+async fn receive(to: String, mut response: Response) -> Result<Reply, FacilitatorError> {
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&to, error))? {
+        if body.len() + chunk.len() <= MAX_ANSWER_BYTES {
+            body.extend_from_slice(&chunk);
+        } else if status.is_success() {
+            let message = format!("{to}: the answer is longer than {MAX_ANSWER_BYTES} bytes");
+            return Err(FacilitatorError::new(Kind::BadAnswer, message));
+        } else {
+            body.clear(); // an error page: the status says enough
+            break;
+        }
+    }
+    Ok(Reply { to, status, body, retry_after })
+}
+
+fn failed(to: &str, error: reqwest::Error) -> FacilitatorError {
+    let error = error.without_url();
+    let (kind, what) = if error.is_connect() {
+        (Kind::Unreachable, "no connection: is the facilitator running, and its URL right?")
+    } else if error.is_builder() {
+        (Kind::Unreachable, "the request could not be made")
+    } else if error.is_timeout() {
+        (Kind::NoAnswer, "no answer in time")
+    } else {
+        (Kind::NoAnswer, "the connection broke before the answer was whole")
+    };
+    FacilitatorError::new(kind, format!("{to}: {what}")).because(error)
+}

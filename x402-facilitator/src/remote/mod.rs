@@ -1,0 +1,88 @@
+//! A facilitator over HTTP.
+//!
+//! What a facilitator answers is taken strictly: a wrong type, a missing field, a redirect or an answer without
+//! end is an error, never a yes. `/settle` is sent once; `/verify` and `/supported` are repeated while the
+//! facilitator says that it is busy, within their time-outs.
+
+mod answer;
+mod auth;
+mod builder;
+mod exchange;
+
+use std::fmt;
+
+use bytes::Bytes;
+use x402_core::{
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
+    payment::{Payment, SettleResponse, Supported, VerifyResponse},
+    wire,
+};
+
+use crate::Error;
+pub use auth::{AuthProvider, BoxError, Endpoint};
+pub use builder::RemoteFacilitatorBuilder;
+pub use exchange::MAX_ANSWER_BYTES;
+
+/// Somebody else's facilitator, called over HTTP.
+///
+/// ```
+/// use x402_facilitator::RemoteFacilitator;
+///
+/// let facilitator = RemoteFacilitator::new("https://x402.org/facilitator")?;
+/// # Ok::<(), x402_facilitator::Error>(())
+/// ```
+///
+/// Clones share their connections.
+#[derive(Clone)]
+pub struct RemoteFacilitator {
+    exchange: exchange::Exchange,
+}
+
+impl RemoteFacilitator {
+    /// The facilitator at this URL, without credentials and with the default time-outs.
+    ///
+    /// # Errors
+    /// When the URL is not `http` or `https`, or carries credentials, a query or a fragment; when the system's
+    /// certificates cannot be read.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        Self::builder(url).build()
+    }
+
+    /// The facilitator at this URL, with credentials or time-outs of your own.
+    pub fn builder(url: &str) -> RemoteFacilitatorBuilder {
+        RemoteFacilitatorBuilder::new(url)
+    }
+
+    /// Where it is, without a `/` at the end.
+    pub fn url(&self) -> &str {
+        self.exchange.base()
+    }
+}
+
+impl Facilitator for RemoteFacilitator {
+    async fn supported(&self) -> Result<Supported, FacilitatorError> {
+        self.exchange.ask(Endpoint::Supported, Bytes::new(), answer::supported).await
+    }
+
+    async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
+        self.exchange.ask(Endpoint::Verify, encode(payment)?, answer::verify).await
+    }
+
+    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+        let asked = &payment.requirements.network;
+        let read = |reply: &exchange::Reply| answer::settle(reply, asked);
+        self.exchange.ask(Endpoint::Settle, encode(payment)?, read).await
+    }
+}
+
+fn encode(payment: &Payment) -> Result<Bytes, FacilitatorError> {
+    wire::encode_request(payment)
+        .map(Bytes::from)
+        .map_err(|error| FacilitatorError::new(FacilitatorErrorKind::Rejected, error.to_string()))
+}
+
+impl fmt::Debug for RemoteFacilitator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteFacilitator").field("url", &self.url()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,214 @@
+//! Several facilitators: who is asked, and who is not.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use common::{payment, payment_of};
+use x402_core::{
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    network::{BASE, BASE_SEPOLIA, Network},
+    payment::{Payment, Receipt, SettleResponse, Supported, SupportedKind, VerifyResponse, Version},
+};
+use x402_facilitator::Facilitators;
+
+/// A facilitator that does as it is told.
+#[derive(Clone)]
+struct Puppet(Arc<Mutex<Script>>);
+
+struct Script {
+    kinds: Vec<(&'static str, Network)>,
+    supported: Option<Kind>,
+    verify: Option<Kind>,
+    settle: Option<Kind>,
+    calls: Vec<&'static str>,
+}
+
+impl Puppet {
+    fn new(kinds: &[(&'static str, Network)]) -> Self {
+        let kinds = kinds.to_vec();
+        Self(Arc::new(Mutex::new(Script {
+            kinds,
+            supported: None,
+            verify: None,
+            settle: None,
+            calls: vec![],
+        })))
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.0.lock().unwrap());
+    }
+
+    fn calls(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.0.lock().unwrap().calls)
+    }
+
+    fn call(
+        &self,
+        name: &'static str,
+        fails: impl Fn(&Script) -> Option<Kind>,
+    ) -> Result<(), FacilitatorError> {
+        let mut script = self.0.lock().unwrap();
+        script.calls.push(name);
+        fails(&script).map_or(Ok(()), |kind| Err(FacilitatorError::new(kind, "told so")))
+    }
+}
+
+impl Facilitator for Puppet {
+    async fn supported(&self) -> Result<Supported, FacilitatorError> {
+        self.call("supported", |script| script.supported)?;
+        let kind = |(scheme, network): &(&str, Network)| SupportedKind {
+            version: Version::V2,
+            scheme: (*scheme).to_owned(),
+            network: network.clone(),
+            extra: Default::default(),
+        };
+        let kinds = self.0.lock().unwrap().kinds.iter().map(kind).collect();
+        Ok(Supported { kinds, ..Supported::default() })
+    }
+
+    async fn verify(&self, _: &Payment) -> Result<VerifyResponse, FacilitatorError> {
+        self.call("verify", |script| script.verify)?;
+        Ok(VerifyResponse::Valid { payer: None })
+    }
+
+    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+        self.call("settle", |script| script.settle)?;
+        Ok(SettleResponse::Settled(Receipt {
+            transaction: Some("0x1".parse().unwrap()),
+            network: payment.requirements.network.clone(),
+            payer: None,
+            amount: None,
+            extensions: Default::default(),
+        }))
+    }
+}
+
+const EXACT: (&str, Network) = ("exact", BASE_SEPOLIA);
+
+/// Two that support the same, both known, nothing called yet.
+async fn two() -> (Facilitators, Puppet, Puppet) {
+    let (first, second) = (Puppet::new(&[EXACT]), Puppet::new(&[EXACT]));
+    let both = Facilitators::new(first.clone()).or(second.clone());
+    both.supported().await.unwrap();
+    (first.calls(), second.calls());
+    (both, first, second)
+}
+
+#[tokio::test]
+async fn supported_is_what_those_who_answer_say() {
+    let first = Puppet::new(&[EXACT]);
+    let second = Puppet::new(&[EXACT, ("exact", BASE)]);
+    let both = Facilitators::new(first.clone()).or(second.clone());
+    let kinds = async || both.supported().await.map(|supported| supported.kinds.len());
+    assert_eq!(kinds().await.unwrap(), 2);
+    second.set(|script| script.supported = Some(Kind::NoAnswer));
+    assert_eq!(kinds().await.unwrap(), 1);
+    first.set(|script| script.supported = Some(Kind::Unreachable));
+    assert_eq!(kinds().await.unwrap_err().kind(), Kind::Unreachable);
+    second.set(|script| script.supported = None);
+    assert_eq!(kinds().await.unwrap(), 2, "it is back by itself");
+}
+
+#[tokio::test]
+async fn the_first_that_supports_the_kind_is_asked() {
+    let first = Puppet::new(&[("exact", BASE)]);
+    let second = Puppet::new(&[EXACT]);
+    let both = Facilitators::new(first.clone()).or(second.clone());
+    // Nobody was asked what it supports yet.
+    both.verify(&payment()).await.unwrap();
+    both.settle(&payment()).await.unwrap();
+    assert_eq!(first.calls(), ["supported"]);
+    assert_eq!(second.calls(), ["supported", "verify", "settle"]);
+    both.verify(&payment_of(Version::V2, "exact", BASE)).await.unwrap();
+    assert_eq!((first.calls(), second.calls()), (vec!["verify"], vec![]));
+}
+
+#[tokio::test]
+async fn what_nobody_supports_is_refused_and_what_nobody_knows_an_error() {
+    let (both, first, second) = two().await;
+    for (version, scheme, network, expected) in [
+        (Version::V2, "upto", BASE_SEPOLIA, "unsupported_scheme"),
+        (Version::V2, "exact", BASE, "invalid_network"),
+        (Version::V1, "exact", BASE_SEPOLIA, "invalid_network"),
+    ] {
+        let payment = payment_of(version, scheme, network);
+        let answer = both.verify(&payment).await.unwrap();
+        let VerifyResponse::Invalid(refusal) = answer else { panic!("{answer:?}") };
+        assert_eq!(refusal.reason.as_str(), expected);
+        assert!(matches!(both.settle(&payment).await, Ok(SettleResponse::Failed(_))));
+    }
+    assert_eq!((first.calls(), second.calls()), (vec![], vec![]));
+
+    let unknown = Puppet::new(&[]);
+    unknown.set(|script| script.supported = Some(Kind::NoAnswer));
+    let both = Facilitators::new(unknown).or(Puppet::new(&[("exact", BASE)]));
+    let error = both.settle(&payment()).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_acted()), (Kind::Unreachable, false));
+}
+
+#[tokio::test]
+async fn verifying_fails_over_on_any_error_and_settling_follows() {
+    for kind in [Kind::Unreachable, Kind::NoAnswer, Kind::BadAnswer, Kind::Internal, Kind::Rejected] {
+        let (both, first, second) = two().await;
+        first.set(|script| script.verify = Some(kind));
+        assert!(matches!(both.verify(&payment()).await, Ok(VerifyResponse::Valid { .. })), "{kind:?}");
+        both.settle(&payment()).await.unwrap();
+        assert_eq!((first.calls(), second.calls()), (vec!["verify"], vec!["verify", "settle"]), "{kind:?}");
+
+        second.set(|script| script.verify = Some(Kind::Internal));
+        assert!(both.verify(&payment_of(Version::V2, "exact", BASE_SEPOLIA)).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn settling_fails_over_only_when_nothing_was_sent() {
+    let (both, first, second) = two().await;
+    first.set(|script| script.settle = Some(Kind::Unreachable));
+    both.verify(&payment()).await.unwrap();
+    assert!(matches!(both.settle(&payment()).await, Ok(SettleResponse::Settled(_))));
+    assert_eq!((first.calls(), second.calls()), (vec!["verify", "settle"], vec!["settle"]));
+
+    for kind in [Kind::NoAnswer, Kind::BadAnswer, Kind::Internal, Kind::Rejected] {
+        let (both, first, second) = two().await;
+        first.set(|script| script.settle = Some(kind));
+        assert_eq!(both.settle(&payment()).await.unwrap_err().kind(), kind);
+        // However it goes on, the payment stays with the one that may have settled it.
+        first.set(|script| script.settle = Some(Kind::Unreachable));
+        assert_eq!(both.settle(&payment()).await.unwrap_err().kind(), Kind::Unreachable);
+        first.set(|script| script.settle = None);
+        assert!(matches!(both.settle(&payment()).await, Ok(SettleResponse::Settled(_))));
+        assert_eq!((first.calls(), second.calls()), (vec!["settle"; 3], vec![]), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn when_nobody_is_reached_everybody_is_asked_again_later() {
+    let (both, first, second) = two().await;
+    for puppet in [&first, &second] {
+        puppet.set(|script| script.settle = Some(Kind::Unreachable));
+    }
+    assert_eq!(both.settle(&payment()).await.unwrap_err().kind(), Kind::Unreachable);
+    second.set(|script| script.settle = None);
+    both.settle(&payment()).await.unwrap();
+    assert_eq!(second.calls(), ["settle", "settle"]);
+}
+
+#[tokio::test]
+async fn one_that_is_silent_is_asked_last() {
+    let (both, first, second) = two().await;
+    first.set(|script| script.verify = Some(Kind::NoAnswer));
+    let another = || {
+        let mut payment = payment();
+        payment.payload.payload = serde_json::json!({ "signature": "another" });
+        payment
+    };
+    both.verify(&payment()).await.unwrap();
+    both.verify(&another()).await.unwrap();
+    assert_eq!((first.calls(), second.calls()), (vec!["verify"], vec!["verify"; 2]));
+    second.set(|script| script.verify = Some(Kind::NoAnswer));
+    first.set(|script| script.verify = None);
+    both.verify(&another()).await.unwrap();
+    assert_eq!((first.calls(), second.calls()), (vec!["verify"], vec!["verify"]));
+}
