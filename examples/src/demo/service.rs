@@ -71,14 +71,14 @@ struct Narrator;
 
 impl PaymentHooks for Narrator {
     async fn before_verify(&self, payment: &Payment) -> Proceed {
-        let authorization = &payment.payload.payload["authorization"];
+        let signed = |field| payment.payload.payload["authorization"][field].as_str().unwrap_or("-");
         println!(
-            "the payment:  version {}, {} to {}, nonce {}, valid before {}",
+            "the payment:  version {}, {} atomic units to {}, valid before {}, nonce {}",
             payment.payload.version.number(),
-            authorization["value"],
-            authorization["to"],
-            authorization["nonce"],
-            authorization["validBefore"],
+            signed("value"),
+            signed("to"),
+            signed("validBefore"),
+            signed("nonce"),
         );
         Proceed::Continue
     }

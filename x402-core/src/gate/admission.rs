@@ -117,7 +117,7 @@ pub struct Ticket {
 
 enum Paid {
     Verified(Verified),
-    Settled(Settled),
+    Settled(Arc<Settled>),
 }
 
 /// Takes the payment of a request.

@@ -21,9 +21,8 @@ pub(super) struct Settled {
 
 impl Settled {
     /// Settles, in a task of its own: whoever waits here may go away, the settlement goes on.
-    pub(super) async fn settle(gate: &Arc<GateInner>, verified: Verified) -> Result<Self, Refusal> {
-        let gate = gate.clone();
-        let task = async move { settle(&gate, verified).await };
+    pub(super) async fn settle(gate: &Arc<GateInner>, verified: Verified) -> Result<Arc<Self>, Refusal> {
+        let task = settle(gate.clone(), verified);
         match tokio::spawn(task.in_current_span()).await {
             Ok(outcome) => outcome,
             // A hook panicked, or the runtime is shutting down. The claim stays unresolved.
@@ -44,7 +43,7 @@ impl Settled {
     }
 }
 
-async fn settle(gate: &GateInner, verified: Verified) -> Result<Settled, Refusal> {
+async fn settle(gate: Arc<GateInner>, verified: Verified) -> Result<Arc<Settled>, Refusal> {
     let resumed = verified.is_unresolved();
     let (payment, payer, mut claim) = verified.into_parts();
     if !resumed {
@@ -54,9 +53,9 @@ async fn settle(gate: &GateInner, verified: Verified) -> Result<Settled, Refusal
         }
         claim.unresolved(None);
     }
-    let receipt = match call(gate, &payment).await {
+    let receipt = match call(&gate, &payment).await {
         Ok(SettleResponse::Settled(receipt)) => receipt,
-        Ok(answer) => recover(gate, &payment, &mut claim, answer, resumed).await?,
+        Ok(answer) => recover(&gate, &payment, &mut claim, answer, resumed).await?,
         Err(error) => match gate.hooks.on_settle_failure(&payment, &Failure::Unavailable(&error)).await {
             Some(receipt) => receipt,
             None if resumed || error.may_have_acted() => return Err(unresolved(&claim, Some(&error))),
@@ -74,8 +73,18 @@ async fn settle(gate: &GateInner, verified: Verified) -> Result<Settled, Refusal
         pay_to = %requirements.pay_to, transaction = receipt.transaction.as_ref().map(tracing::field::display),
         "payment settled"
     );
-    gate.hooks.after_settle(&payment, &receipt).await;
-    Ok(Settled { payment, payer, receipt })
+    Ok(tell_hooks(gate, Settled { payment, payer, receipt }).await)
+}
+
+/// A hook that panics changes nothing about money that moved.
+async fn tell_hooks(gate: Arc<GateInner>, settled: Settled) -> Arc<Settled> {
+    let settled = Arc::new(settled);
+    let told = settled.clone();
+    let hooks = async move { gate.hooks.after_settle(&told.payment, &told.receipt).await };
+    if let Err(error) = tokio::spawn(hooks.in_current_span()).await {
+        tracing::error!(%error, "a hook failed after a payment was settled");
+    }
+    settled
 }
 
 /// An answer that is no success: pending, or failed.
