@@ -1,5 +1,6 @@
 //! An embedded facilitator: dispatch, and the six hooks.
 #![cfg(feature = "local")]
+#![allow(clippy::unwrap_used, reason = "a test that fails")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! A remote facilitator over real sockets, and everything it may answer.
 #![cfg(feature = "remote")]
+#![allow(clippy::unwrap_used, reason = "a test that fails")]
 
 mod common;
 

@@ -67,7 +67,7 @@ fn decode_settle(body: &[u8], asked: &Network) -> Result<SettleResponse, DecodeE
 fn read<T>(reply: &Reply, answer: Result<T, DecodeError>, refused: bool) -> Result<T, FacilitatorError> {
     let status = reply.status;
     if status.is_redirection() {
-        return Err(bad(reply, "redirects are not followed: configure the URL it redirects to"));
+        return Err(redirect(reply));
     }
     match answer {
         Ok(answer) if refused || status.is_success() => Ok(answer),
@@ -79,6 +79,10 @@ fn read<T>(reply: &Reply, answer: Result<T, DecodeError>, refused: bool) -> Resu
     }
 }
 
+fn redirect(reply: &Reply) -> FacilitatorError {
+    bad(reply, "redirects are not followed: configure the URL it redirects to")
+}
+
 fn bad(reply: &Reply, what: &str) -> FacilitatorError {
     FacilitatorError::new(Kind::BadAnswer, format!("{}: {what}", reply.to))
 }
@@ -87,7 +91,7 @@ fn bad(reply: &Reply, what: &str) -> FacilitatorError {
 fn failure(reply: &Reply) -> FacilitatorError {
     let Reply { to, status, body, .. } = reply;
     let (kind, hint) = match *status {
-        _ if status.is_redirection() => return read::<()>(reply, Ok(()), false).unwrap_err(),
+        _ if status.is_redirection() => return redirect(reply),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (Kind::Rejected, ": check the credentials"),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (Kind::Rejected, ": check the URL"),
         // These may come from a facilitator that is at work on this very payment.

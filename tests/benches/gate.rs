@@ -1,0 +1,116 @@
+//! What the gate costs a request, in process: `cargo bench -p x402-tests`.
+//!
+//! Read the medians against `bare`, the same handler without a gate.
+
+use std::sync::OnceLock;
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+    routing::get,
+};
+use divan::Bencher;
+use tokio::runtime::Runtime;
+use tower::ServiceExt;
+use x402_axum::GateExt;
+use x402_core::{
+    gate::{PaymentGate, RouteTable, exact},
+    network::{BASE, BASE_SEPOLIA},
+    payment::{PaymentPayload, PaymentRequired},
+    scheme::ClientScheme,
+    wire,
+};
+use x402_tests::{chain, script::Script};
+
+fn main() {
+    divan::main();
+}
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
+}
+
+fn app() -> Router {
+    static APP: OnceLock<Router> = OnceLock::new();
+    let build = || {
+        let gate = PaymentGate::builder("https://bench.test")
+            .facilitator(Script::new())
+            .scheme(x402_evm::exact::server())
+            .build()
+            .expect("a gate");
+        let payee = chain::merchant().address();
+        let price = exact("$0.01").on(BASE_SEPOLIA).to(payee).or(exact("$0.01").on(BASE).to(payee));
+        let prices = RouteTable::new().route("GET /paid/{id}", price).expect("a route");
+        let gated = Router::new()
+            .route("/paid/{id}", get(async || "goods"))
+            .route("/free/{id}", get(async || "goods"))
+            .route_layer(gate.charge_routes(prices).expect("a layer"));
+        runtime().block_on(gate.ready());
+        gated.route("/bare/{id}", get(async || "goods"))
+    };
+    APP.get_or_init(build).clone()
+}
+
+fn request(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).expect("a request")
+}
+
+fn answer(request: Request<Body>) -> axum::response::Response {
+    runtime().block_on(app().oneshot(request)).expect("an answer")
+}
+
+fn offer() -> PaymentRequired {
+    let answer = answer(request("/paid/1"));
+    wire::decode_payment_required(&answer.headers()[wire::PAYMENT_REQUIRED]).expect("an offer")
+}
+
+fn paid(offer: &PaymentRequired) -> Request<Body> {
+    let client = x402_evm::exact::client(chain::payer());
+    let accepted = offer.accepts[0].clone();
+    let payload = runtime().block_on(client.sign(offer.version, &accepted)).expect("a signature");
+    let payment = PaymentPayload {
+        version: offer.version,
+        resource: Some(offer.resource.clone()),
+        accepted,
+        payload,
+        extensions: offer.extensions.clone(),
+    };
+    let (name, value) = wire::encode_payment_header(&payment).expect("a header");
+    Request::get("/paid/1").header(name, value).body(Body::empty()).expect("a request")
+}
+
+#[divan::bench]
+fn bare(bencher: Bencher<'_, '_>) {
+    bencher.with_inputs(|| request("/bare/1")).bench_values(answer);
+}
+
+#[divan::bench]
+fn free(bencher: Bencher<'_, '_>) {
+    bencher.with_inputs(|| request("/free/1")).bench_values(answer);
+}
+
+#[divan::bench]
+fn unpaid(bencher: Bencher<'_, '_>) {
+    bencher.with_inputs(|| request("/paid/1")).bench_values(answer);
+}
+
+#[divan::bench(sample_count = 200, sample_size = 1)]
+fn paid_once(bencher: Bencher<'_, '_>) {
+    let offer = offer();
+    bencher.with_inputs(|| paid(&offer)).bench_values(|request| {
+        let answer = answer(request);
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer
+    });
+}
+
+#[divan::bench]
+fn garbage(bencher: Bencher<'_, '_>) {
+    let garbage = "QUFBQUFB".repeat(1000);
+    let request = || {
+        Request::get("/paid/1").header("payment-signature", &garbage).body(Body::empty()).expect("a request")
+    };
+    bencher.with_inputs(request).bench_values(answer);
+}
