@@ -55,7 +55,8 @@ impl Payload {
             .ok_or("expected `signature` to be `0x` and hex digits, at most 8 KiB")?;
         let number = |text: &str, error| text.parse::<Amount>().map(Amount::get).map_err(|_| error);
         let authorization = Authorization {
-            from: parse_address(&authorization.from).ok_or("expected `authorization.from` to be an address")?,
+            from: parse_address(&authorization.from)
+                .ok_or("expected `authorization.from` to be an address")?,
             to: parse_address(&authorization.to).ok_or("expected `authorization.to` to be an address")?,
             value: number(&authorization.value, "expected `authorization.value` to be a decimal integer")?,
             valid_after: number(

@@ -112,7 +112,10 @@ impl Account {
                     lane.took(&sent);
                     return Ok(sent);
                 }
-                (_, None) => return Ok(sent),
+                (_, None) => {
+                    lane.sent.insert(nonce, sent.hash);
+                    return Ok(sent);
+                }
                 (_, Some(words)) if again && says_nonce(&words) => again = false,
                 (_, Some(_)) => return Err(fault.into()),
             }
@@ -127,7 +130,8 @@ impl Account {
             Ok(_) => {
                 lane.sent.insert(sent.nonce, sent.hash);
             }
-            Err(_) => lane.next = next,
+            Err(fault) if fault.was_not_sent() || fault.answer().is_some() => lane.next = next,
+            Err(_) => {}
         }
     }
 

@@ -7,9 +7,9 @@ use alloy::{
     rpc::{
         client::RpcClient,
         json_rpc::{ErrorPayload, RpcError, RpcRecv, RpcSend},
-        types::{Log, TransactionRequest},
+        types::TransactionRequest,
     },
-    sol_types::SolCall,
+    sol_types::{SolCall, SolEvent},
     transports::{TransportError, TransportErrorKind},
 };
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
@@ -57,6 +57,23 @@ pub(crate) struct Receipt {
     status: U64,
     pub(crate) block_number: U64,
     pub(crate) logs: Vec<Log>,
+}
+
+/// The same of a log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Log {
+    pub(crate) address: Address,
+    topics: Vec<B256>,
+    data: Bytes,
+    pub(crate) transaction_hash: Option<B256>,
+}
+
+impl Log {
+    /// The event, if it is exactly one of this kind.
+    pub(crate) fn decode<E: SolEvent>(&self) -> Option<E> {
+        E::decode_raw_log_validate(self.topics.iter().copied(), &self.data).ok()
+    }
 }
 
 impl Receipt {
@@ -295,10 +312,14 @@ mod tests {
             let json = json!({ "code": code, "message": message }).to_string();
             Fault { method: "eth_call", kind: FaultKind::answered(&serde_json::from_str(&json).unwrap()) }
         };
-        for (code, message) in [(3, "execution reverted"), (-32000, "execution reverted: no"), (-32015, "VM execution error.")] {
+        for (code, message) in
+            [(3, "execution reverted"), (-32000, "execution reverted: no"), (-32015, "VM execution error.")]
+        {
             assert!(answered(code, message).is_revert(), "{message}");
         }
-        for (code, message) in [(-32005, "limit exceeded"), (429, "Too Many Requests"), (-32000, "header not found")] {
+        for (code, message) in
+            [(-32005, "limit exceeded"), (429, "Too Many Requests"), (-32000, "header not found")]
+        {
             assert!(!answered(code, message).is_revert(), "{message}");
         }
     }

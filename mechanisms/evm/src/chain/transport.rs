@@ -11,7 +11,7 @@ use alloy::{
     rpc::json_rpc::{RequestPacket, ResponsePacket},
     transports::{TransportError, TransportErrorKind, TransportFut},
 };
-use reqwest::{Client, redirect, header::CONTENT_TYPE};
+use reqwest::{Client, header::CONTENT_TYPE, redirect};
 use tower_service::Service;
 use url::{Host, Url};
 
@@ -51,7 +51,8 @@ impl HttpTransport {
             // An error means that another thread installed one meanwhile, which is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let mut client = Client::builder().redirect(redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
+        let mut client =
+            Client::builder().redirect(redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
         if is_loopback(&url) {
             client = client.no_proxy();
         }

@@ -21,6 +21,14 @@ use crate::{
 const V1_LEEWAY: u64 = 600;
 
 /// Pays with `exact` on every EVM chain, from the signer's account.
+///
+/// ```
+/// use alloy::signers::local::PrivateKeySigner;
+/// use x402_core::scheme::ClientScheme;
+///
+/// let client = x402_evm::exact::client(PrivateKeySigner::random());
+/// assert_eq!(client.scheme(), "exact");
+/// ```
 pub fn client<S: Signer + Send + Sync + 'static>(signer: S) -> ExactClient<S> {
     ExactClient { signer, clock: Clock::system() }
 }

@@ -42,8 +42,7 @@ pub const SIMULATION_FAILED: Reason = Reason::from_static("invalid_exact_evm_tra
 /// The transfer failed on chain.
 pub const TRANSACTION_FAILED: Reason = Reason::from_static("invalid_exact_evm_transaction_failed");
 /// The transaction went through, but the token did not report the transfer.
-pub const TRANSFER_EVENT_MISMATCH: Reason =
-    Reason::from_static("invalid_exact_evm_transfer_event_mismatch");
+pub const TRANSFER_EVENT_MISMATCH: Reason = Reason::from_static("invalid_exact_evm_transfer_event_mismatch");
 
 /// The current name of a code: the published specification has older names for some.
 pub fn current(reason: Reason) -> Reason {

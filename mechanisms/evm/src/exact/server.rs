@@ -32,36 +32,19 @@ impl ServerScheme for ExactServer {
         NetworkPattern::Namespace(NAMESPACE.into())
     }
 
+    fn check(&self, requirements: &PaymentRequirements, token: &Token) -> Result<(), SchemeError> {
+        domain(requirements, token).map(drop)
+    }
+
     fn enrich(
         &self,
         requirements: &mut PaymentRequirements,
         token: &Token,
         _kind: &SupportedKind,
     ) -> Result<(), SchemeError> {
-        let network = &requirements.network;
-        if network.evm_chain_id().is_none() {
-            return Err(SchemeError::new(format!("{network} is not an EVM chain like `eip155:8453`")));
-        }
-        let field = |name: &str, text: &str| {
-            parse_typed_address(text)
-                .map_err(|what| SchemeError::new(format!("`{name}` {text} on {network} {what}")))
-        };
-        field("payTo", requirements.pay_to.as_str())?;
-        field("asset", requirements.asset.as_str())?;
-        let TransferMethod::Eip3009 { name, version } = &token.transfer else {
-            return Err(SchemeError::new(format!(
-                "{} on {network} has no EIP-3009, and its other transfer methods come later: charge in another token",
-                token.symbol
-            )));
-        };
-        if name.is_empty() || version.is_empty() {
-            return Err(SchemeError::new(format!(
-                "{} on {network} needs the name and version of its EIP-712 domain",
-                token.symbol
-            )));
-        }
-        requirements.extra.insert("name".into(), Value::from(name.as_ref()));
-        requirements.extra.insert("version".into(), Value::from(version.as_ref()));
+        let (name, version) = domain(requirements, token)?;
+        requirements.extra.insert("name".into(), name.into());
+        requirements.extra.insert("version".into(), version.into());
         Ok(())
     }
 
@@ -83,6 +66,36 @@ impl ServerScheme for ExactServer {
         }
         Ok(authorization.identity(terms.chain_id, terms.token))
     }
+}
+
+/// The name and version of the token's EIP-712 domain, if these requirements can be charged at all.
+fn domain<'a>(
+    requirements: &PaymentRequirements,
+    token: &'a Token,
+) -> Result<(&'a str, &'a str), SchemeError> {
+    let network = &requirements.network;
+    if network.evm_chain_id().is_none() {
+        return Err(SchemeError::new(format!("{network} is not an EVM chain like `eip155:8453`")));
+    }
+    let field = |name: &str, text: &str| {
+        parse_typed_address(text)
+            .map_err(|what| SchemeError::new(format!("`{name}` {text} on {network} {what}")))
+    };
+    field("payTo", requirements.pay_to.as_str())?;
+    field("asset", requirements.asset.as_str())?;
+    let TransferMethod::Eip3009 { name, version } = &token.transfer else {
+        return Err(SchemeError::new(format!(
+            "{} on {network} has no EIP-3009, and its other transfer methods come later: charge in another token",
+            token.symbol
+        )));
+    };
+    if name.is_empty() || version.is_empty() {
+        return Err(SchemeError::new(format!(
+            "{} on {network} needs the name and version of its EIP-712 domain",
+            token.symbol
+        )));
+    }
+    Ok((name, version))
 }
 
 #[cfg(test)]

@@ -156,8 +156,7 @@ impl ExactFacilitator {
         if requirements.network != self.network || payload.accepted.network != self.network {
             return Err(refusal(reasons::NETWORK_MISMATCH));
         }
-        let terms =
-            Terms::of(requirements).map_err(|wrong| because(Reason::INVALID_REQUIREMENTS, wrong))?;
+        let terms = Terms::of(requirements).map_err(|wrong| because(Reason::INVALID_REQUIREMENTS, wrong))?;
         if !is_eip3009(&requirements.extra) {
             return Err(because(reasons::UNSUPPORTED_PAYLOAD, "only `eip3009` transfers are settled here"));
         }
@@ -209,7 +208,9 @@ impl ExactFacilitator {
         };
         let (signed, deployed, tried) = tokio::join!(
             self.signed(asked),
-            async { if unfit.is_none() { self.token_is_deployed(asked.terms.token).await } else { Ok(true) } },
+            async {
+                if unfit.is_none() { self.token_is_deployed(asked.terms.token).await } else { Ok(true) }
+            },
             async {
                 match likely {
                     Some(vrs) => Some(self.try_out(asked, asked.transfer_vrs(vrs), dry_run).await),

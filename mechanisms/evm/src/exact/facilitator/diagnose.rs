@@ -1,7 +1,7 @@
 //! Why a transfer fails, found out from the token's state: the texts of reverts differ from token to token.
 
 use alloy::sol_types::SolEvent;
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256};
 use x402_core::payment::Reason;
 
 use super::{
@@ -21,7 +21,8 @@ impl ExactFacilitator {
     pub(super) async fn diagnose(&self, asked: &Asked) -> Result<Reason, Stop> {
         let token = asked.terms.token;
         let from = asked.authorization.from;
-        let used_call = Eip3009::authorizationStateCall { authorizer: from, nonce: asked.authorization.nonce };
+        let used_call =
+            Eip3009::authorizationStateCall { authorizer: from, nonce: asked.authorization.nonce };
         let balance_call = Eip3009::balanceOfCall { account: from };
         let (used, name, version, separator, balance) = tokio::join!(
             self.rpc.view(token, &used_call),
@@ -107,8 +108,7 @@ impl ExactFacilitator {
 
 /// Whether the token reports exactly the asked transfer.
 pub(super) fn moved(receipt: &Receipt, asked: &Asked) -> bool {
-    let terms = &asked.terms;
-    transfers(receipt, terms.token).any(|(_, transfer)| is_asked(&transfer, asked))
+    transfers(receipt, asked.terms.token).any(|(_, transfer)| is_asked(&transfer, asked))
 }
 
 /// The same for a transaction that may hold other transfers: ours is the first one after the use of the
@@ -116,10 +116,10 @@ pub(super) fn moved(receipt: &Receipt, asked: &Asked) -> bool {
 fn moved_under_authorization(receipt: &Receipt, asked: &Asked) -> bool {
     let (authorizer, nonce) = (asked.authorization.from, asked.authorization.nonce);
     let used = receipt.logs.iter().position(|log| {
-        log.address() == asked.terms.token
-            && log.log_decode_validate::<Eip3009::AuthorizationUsed>().is_ok_and(|used| {
-                used.inner.authorizer == authorizer && used.inner.nonce == nonce
-            })
+        log.address == asked.terms.token
+            && log
+                .decode::<Eip3009::AuthorizationUsed>()
+                .is_some_and(|used| used.authorizer == authorizer && used.nonce == nonce)
     });
     let Some(used) = used else { return false };
     transfers(receipt, asked.terms.token)
@@ -127,14 +127,13 @@ fn moved_under_authorization(receipt: &Receipt, asked: &Asked) -> bool {
         .is_some_and(|(_, transfer)| is_asked(&transfer, asked))
 }
 
-fn is_asked((from, to, value): &(Address, Address, U256), asked: &Asked) -> bool {
-    *from == asked.authorization.from && *to == asked.terms.pay_to && *value == asked.amount
+fn is_asked(transfer: &Eip3009::Transfer, asked: &Asked) -> bool {
+    transfer.from == asked.authorization.from
+        && transfer.to == asked.terms.pay_to
+        && transfer.value == asked.amount
 }
 
-fn transfers(receipt: &Receipt, token: Address) -> impl Iterator<Item = (usize, (Address, Address, U256))> {
-    receipt.logs.iter().enumerate().filter(move |(_, log)| log.address() == token).filter_map(|(at, log)| {
-        let Eip3009::Transfer { from, to, value } =
-            log.log_decode_validate::<Eip3009::Transfer>().ok()?.inner.data;
-        Some((at, (from, to, value)))
-    })
+fn transfers(receipt: &Receipt, token: Address) -> impl Iterator<Item = (usize, Eip3009::Transfer)> {
+    let logs = receipt.logs.iter().enumerate().filter(move |(_, log)| log.address == token);
+    logs.filter_map(|(at, log)| Some((at, log.decode()?)))
 }

@@ -52,7 +52,7 @@ pub(super) enum Turn {
     /// Nothing: it is being done.
     Wait { answer: Receiver, same_signature: bool },
     /// Settle it. `sent` is what an earlier attempt sent, whose fate was not known.
-    Begin { tell: Sender, answer: Receiver, sent: Option<Sent> },
+    Begin { tell: Sender, answer: Receiver, sent: Option<Sent>, same_signature: bool },
 }
 
 impl Ledger {
@@ -68,7 +68,7 @@ impl Ledger {
             }
             let (tell, answer) = watch::channel(None);
             entry.attempt = answer.clone();
-            return Turn::Begin { tell, answer, sent: entry.sent.clone() };
+            return Turn::Begin { tell, answer, sent: entry.sent.clone(), same_signature };
         }
         book.make_room(now);
         let (tell, answer) = watch::channel(None);
@@ -82,7 +82,7 @@ impl Ledger {
             settled: None,
         };
         book.entries.insert(asked.hash, entry);
-        Turn::Begin { tell, answer, sent: None }
+        Turn::Begin { tell, answer, sent: None, same_signature: true }
     }
 
     /// Before it leaves: whatever happens next, this transaction is to be looked for.
@@ -127,8 +127,7 @@ impl Book {
         if self.entries.len() < REMEMBERED {
             return;
         }
-        self.entries
-            .retain(|_, entry| entry.runs() || entry.expires_at.saturating_add(REMEMBERED_FOR) > now);
+        self.entries.retain(|_, entry| entry.runs() || entry.expires_at.saturating_add(REMEMBERED_FOR) > now);
         if self.entries.len() < REMEMBERED {
             return;
         }

@@ -21,9 +21,7 @@ use x402_core::{
     address::Address as AnyAddress,
     facilitator::{FacilitatorError, FacilitatorErrorKind},
     network::{Network, NetworkPattern},
-    payment::{
-        JsonMap, Payment, Refusal, SettleResponse, SupportedKind, VerifyResponse, Version,
-    },
+    payment::{JsonMap, Payment, Refusal, SettleResponse, SupportedKind, VerifyResponse, Version},
     scheme::FacilitatorScheme,
 };
 
@@ -83,6 +81,16 @@ struct Shared {
 impl ExactFacilitator {
     /// A facilitator for this network over the JSON-RPC endpoint at `rpc_url` (`https` or `http`). Sends nothing
     /// yet: whether the endpoint serves the network is asked before the first payment, or by [`check`](Self::check).
+    ///
+    /// ```
+    /// use alloy::signers::local::PrivateKeySigner;
+    /// use x402_core::network::BASE_SEPOLIA;
+    /// use x402_evm::exact::ExactFacilitator;
+    ///
+    /// let pays_the_gas = PrivateKeySigner::random();
+    /// let facilitator = ExactFacilitator::connect("https://sepolia.base.org", BASE_SEPOLIA, pays_the_gas)?;
+    /// # Ok::<(), x402_evm::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When the network is not an EVM chain or the URL cannot be used.
@@ -252,9 +260,7 @@ impl FacilitatorScheme for ExactFacilitator {
     async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
         match self.read(payment) {
             Ok(asked) => self.settle_once(asked).await,
-            Err(refusal) => {
-                Ok(self.refused(Refusal { payer: checks::payer(payment), ..refusal }))
-            }
+            Err(refusal) => Ok(self.refused(Refusal { payer: checks::payer(payment), ..refusal })),
         }
     }
 }

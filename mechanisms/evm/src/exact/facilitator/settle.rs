@@ -45,7 +45,11 @@ impl ExactFacilitator {
         loop {
             match self.shared.ledger.enter(&asked, self.clock.now()) {
                 Turn::Done { answer, same_signature } => {
-                    return if same_signature { Ok(answer) } else { self.if_signed(&asked, Ok(answer)).await };
+                    return if same_signature {
+                        Ok(answer)
+                    } else {
+                        self.if_signed(&asked, Ok(answer)).await
+                    };
                 }
                 Turn::Wait { answer, same_signature } => {
                     let answer = self.heard(answer).await;
@@ -57,16 +61,18 @@ impl ExactFacilitator {
                         return self.if_signed(&asked, answer).await;
                     }
                 }
-                Turn::Begin { tell, answer, sent } => {
-                    let this = self.clone();
+                Turn::Begin { tell, answer, sent, same_signature } => {
+                    let (this, ours) = (self.clone(), asked.clone());
                     let work = async move {
-                        let answer = this.attempt(&asked, sent).await;
-                        this.shared.ledger.finish(&asked, &answer);
-                        this.report(&asked, &answer);
+                        let answer = this.attempt(&ours, sent).await;
+                        this.shared.ledger.finish(&ours, &answer);
+                        this.report(&ours, &answer);
                         tell.send_replace(Some(answer));
                     };
                     tokio::spawn(work.instrument(Span::current()));
-                    return self.heard(answer).await;
+                    let answer = self.heard(answer).await;
+                    // What an earlier attempt sent was another's signature: the answer is not for everyone.
+                    return if same_signature { answer } else { self.if_signed(&asked, answer).await };
                 }
             }
         }
@@ -82,7 +88,8 @@ impl ExactFacilitator {
     async fn if_signed(&self, asked: &Asked, answer: Answer) -> Answer {
         match self.signed(asked).await {
             Ok(_) => answer,
-            Err(stop) => self.stopped(asked, stop),
+            Err(Stop::Refused(refusal)) => Ok(self.refused_of(asked, refusal)),
+            Err(Stop::Fault(error)) => Err(error),
         }
     }
 
@@ -143,8 +150,7 @@ impl ExactFacilitator {
 
     async fn fate(&self, asked: &Asked, sent: &Sent) -> Result<Fate, Fault> {
         let account = &self.shared.account;
-        let (known, nonce) =
-            tokio::join!(self.rpc.knows(sent.hash), self.rpc.mined_nonce(account.address));
+        let (known, nonce) = tokio::join!(self.rpc.knows(sent.hash), self.rpc.mined_nonce(account.address));
         let (known, nonce) = (known?, nonce?);
         // Asked last: a transaction that was mined meanwhile has its receipt by now.
         if known || self.rpc.receipt(sent.hash).await?.is_some() {

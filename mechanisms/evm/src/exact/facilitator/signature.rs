@@ -3,9 +3,7 @@
 use alloy::sol_types::{SolCall, SolValue};
 use alloy_primitives::{Address, B256, Bytes, Signature, U256, b256, uint};
 
-use crate::{
-    chain::{Fault, Rpc, contracts::Eip1271},
-};
+use crate::chain::{Fault, Rpc, contracts::Eip1271};
 use alloy::rpc::types::TransactionRequest;
 
 /// What an EIP-6492 signature ends in.
