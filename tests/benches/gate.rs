@@ -35,6 +35,7 @@ fn runtime() -> &'static Runtime {
 fn app() -> Router {
     static APP: OnceLock<Router> = OnceLock::new();
     let build = || {
+        let _inside = runtime().enter();
         let gate = PaymentGate::builder("https://bench.test")
             .facilitator(Script::new())
             .scheme(x402_evm::exact::server())
