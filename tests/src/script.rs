@@ -2,11 +2,9 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     future::pending,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Notify;
@@ -18,6 +16,8 @@ use x402_core::{
         SupportedKind, TransactionId, VerifyResponse, Version,
     },
 };
+
+use crate::serve::Counter;
 
 /// The hash that scripted settlements name.
 pub const HASH: &str = "0x1111111111111111111111111111111111111111111111111111111111111111";
@@ -37,6 +37,10 @@ pub enum Act {
     Hang,
     /// Answers once [`Script::let_go`] is called, with yes.
     Wait,
+    /// Says yes, after others had a turn.
+    Dawdle,
+    /// Says that the money moved, on another chain than it was asked about.
+    Elsewhere,
     /// Panics.
     Panic,
 }
@@ -48,20 +52,32 @@ pub struct Script(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     plan: Mutex<Plan>,
-    supported: AtomicUsize,
-    verified: AtomicUsize,
-    settled: AtomicUsize,
+    supported: Counter,
+    verified: Counter,
+    settled: Counter,
     gate: Notify,
 }
 
-#[derive(Debug, Default)]
+type Judge = Arc<dyn Fn(&Payment) -> bool + Send + Sync>;
+
+#[derive(Default)]
 struct Plan {
     supported: VecDeque<Act>,
     verify: VecDeque<Act>,
     settle: VecDeque<Act>,
     networks: Option<Vec<Network>>,
-    v2_only: bool,
+    versions: Option<Vec<Version>>,
+    judge: Option<Judge>,
     seen: Vec<Payment>,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("verify", &self.verify)
+            .field("settle", &self.settle)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Script {
@@ -98,10 +114,17 @@ impl Script {
         self
     }
 
-    /// It knows version 2 of the protocol only.
+    /// The versions of the protocol it knows.
     #[must_use]
-    pub fn v2_only(self) -> Self {
-        self.plan().v2_only = true;
+    pub fn versions(self, versions: impl IntoIterator<Item = Version>) -> Self {
+        self.plan().versions = Some(versions.into_iter().collect());
+        self
+    }
+
+    /// It finds only those payments valid that `judge` does, whatever else it is told.
+    #[must_use]
+    pub fn judged_by(self, judge: impl Fn(&Payment) -> bool + Send + Sync + 'static) -> Self {
+        self.plan().judge = Some(Arc::new(judge));
         self
     }
 
@@ -112,17 +135,32 @@ impl Script {
 
     /// How often it was asked what it supports.
     pub fn supported_calls(&self) -> usize {
-        self.0.supported.load(Ordering::SeqCst)
+        self.0.supported.get()
     }
 
     /// How often it was asked to verify.
     pub fn verify_calls(&self) -> usize {
-        self.0.verified.load(Ordering::SeqCst)
+        self.0.verified.get()
     }
 
     /// How often it was asked to settle.
     pub fn settle_calls(&self) -> usize {
-        self.0.settled.load(Ordering::SeqCst)
+        self.0.settled.get()
+    }
+
+    /// Waits until it was asked what it supports this often.
+    pub async fn supported_begun(&self, times: usize) {
+        self.0.supported.reaches(times).await;
+    }
+
+    /// Waits until it was asked to verify this often.
+    pub async fn verify_begun(&self, times: usize) {
+        self.0.verified.reaches(times).await;
+    }
+
+    /// Waits until it was asked to settle this often.
+    pub async fn settle_begun(&self, times: usize) {
+        self.0.settled.reaches(times).await;
     }
 
     /// The payments it was asked about, verified and settled.
@@ -147,6 +185,12 @@ impl Script {
                 self.0.gate.notified().await;
                 Ok(Act::Yes)
             }
+            Act::Dawdle => {
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(Act::Yes)
+            }
             Act::Panic => panic!("scripted panic"),
             act => Ok(act),
         }
@@ -155,11 +199,11 @@ impl Script {
 
 impl Facilitator for Script {
     async fn supported(&self) -> Result<Supported, FacilitatorError> {
-        self.0.supported.fetch_add(1, Ordering::SeqCst);
+        self.0.supported.count();
         self.act(|plan| &mut plan.supported).await?;
         let plan = self.plan();
         let networks = plan.networks.clone().unwrap_or_else(|| vec![BASE, BASE_SEPOLIA]);
-        let versions: &[Version] = if plan.v2_only { &[Version::V2] } else { &[Version::V1, Version::V2] };
+        let versions = plan.versions.clone().unwrap_or_else(|| vec![Version::V1, Version::V2]);
         let kinds = networks.iter().flat_map(|network| {
             versions.iter().map(|version| SupportedKind {
                 version: *version,
@@ -172,8 +216,12 @@ impl Facilitator for Script {
     }
 
     async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
-        self.0.verified.fetch_add(1, Ordering::SeqCst);
+        self.0.verified.count();
         self.plan().seen.push(payment.clone());
+        let judge = self.plan().judge.clone();
+        if judge.is_some_and(|judge| !judge(payment)) {
+            return Ok(VerifyResponse::invalid("judged_invalid", None));
+        }
         Ok(match self.act(|plan| &mut plan.verify).await? {
             Act::No(reason) => VerifyResponse::Invalid(Refusal {
                 reason: reason.into(),
@@ -185,8 +233,8 @@ impl Facilitator for Script {
     }
 
     async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
-        self.0.settled.fetch_add(1, Ordering::SeqCst);
         self.plan().seen.push(payment.clone());
+        self.0.settled.count();
         let network = payment.requirements.network.clone();
         let transaction: TransactionId = HASH.parse().expect("the hash is one");
         Ok(match self.act(|plan| &mut plan.settle).await? {
@@ -198,9 +246,9 @@ impl Facilitator for Script {
                 network,
             }),
             Act::Pending => SettleResponse::Pending(PendingSettlement { transaction, network, payer: None }),
-            _ => SettleResponse::Settled(Receipt {
+            act => SettleResponse::Settled(Receipt {
                 transaction: Some(transaction),
-                network,
+                network: if matches!(act, Act::Elsewhere) { Network::evm(1) } else { network },
                 payer: None,
                 amount: None,
                 extensions: JsonMap::new(),

@@ -1,12 +1,6 @@
 //! Services on sockets of their own, and a client that tidies nothing up.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::net::SocketAddr;
 
 use anyhow::Context;
 use axum::Router;
@@ -15,6 +9,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -42,24 +37,45 @@ impl Serving {
         format!("http://{}{path}", self.address)
     }
 
-    /// Sends bytes as they are, on a connection of their own, and reads until the server closes it.
-    pub async fn raw(&self, request: &[u8]) -> anyhow::Result<Answer> {
+    /// A service already running at this address, ended with this task.
+    pub fn running(address: SocketAddr, task: JoinHandle<()>) -> Self {
+        Self { address, task }
+    }
+
+    /// A connection on which these bytes were sent. Dropping it hangs up.
+    pub async fn connect(&self, request: &[u8]) -> anyhow::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.address).await?;
         stream.write_all(request).await?;
+        Ok(stream)
+    }
+
+    /// Sends bytes as they are, on a connection of their own, and reads until the server closes it. A server may
+    /// answer and close before it has read everything.
+    pub async fn raw(&self, request: &[u8]) -> anyhow::Result<Answer> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        let (mut reading, mut writing) = stream.split();
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
+        let (_, read) = tokio::join!(writing.write_all(request), reading.read_to_end(&mut answer));
+        if answer.is_empty() {
+            read?;
+        }
         Answer::parse(&answer)
     }
 
-    /// A request without a body, with these headers.
-    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
-        let mut request =
-            format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+    /// The bytes of a request without a body, with these headers.
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+        let address = self.address;
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        self.raw(request.as_bytes()).await
+        request
+    }
+
+    /// A request without a body, with these headers.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        self.raw(self.request(method, path, headers).as_bytes()).await
     }
 
     /// A GET with these headers.
@@ -86,7 +102,11 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
+    /// Reads an answer that is complete.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("no answer but {text:?}"))?;
         let mut lines = head.lines();
@@ -104,6 +124,11 @@ impl Answer {
         let mut found =
             self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
         found.next().filter(|_| found.next().is_none())
+    }
+
+    /// How often a header came.
+    pub fn count(&self, name: &str) -> usize {
+        self.headers.iter().filter(|(other, _)| other == name).count()
     }
 
     /// A header of the protocol, decoded.
@@ -125,16 +150,22 @@ pub fn encoded(json: &Value) -> String {
 
 /// Counts how often something happened; every clone is the same counter.
 #[derive(Debug, Clone, Default)]
-pub struct Counter(Arc<AtomicUsize>);
+pub struct Counter(watch::Sender<usize>);
 
 impl Counter {
     /// Once more.
     pub fn count(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.0.send_modify(|count| *count += 1);
     }
 
     /// How often.
     pub fn get(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
+        *self.0.borrow()
+    }
+
+    /// Waits until it happened this often.
+    pub async fn reaches(&self, times: usize) {
+        let mut counts = self.0.subscribe();
+        counts.wait_for(|count| *count >= times).await.expect("the counter is there");
     }
 }

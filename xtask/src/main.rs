@@ -47,7 +47,7 @@ fn demo(args: &[String]) -> Result<(), String> {
     if !args.is_empty() {
         cargo(&tools, &["build", "--locked", "-p", "x402-facilitator", "--features", "bin"], &[])?;
     }
-    cargo(&tools, &["run", "--locked", "--quiet", "-p", "x402-examples", "--bin", "demo", "--"], args)
+    cargo(&tools, &["run", "--locked", "-p", "x402-examples", "--bin", "demo", "--"], args)
 }
 
 fn test(args: &[String]) -> Result<(), String> {

@@ -87,16 +87,28 @@ impl Tools {
         let lock = fs::read(js().join("package-lock.json"))
             .map_err(|error| format!("package-lock.json: {error}"))?;
         let stamp = js().join("node_modules/.installed-from");
-        if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        if fs::read(&stamp).is_ok_and(|installed| installed == lock) && chain_is_there() {
             return Ok(());
         }
         println!("xtask: installing the local chain and the published x402 packages from npm into tests/js");
         run(Command::new("npm")
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .args(["ci", "--ignore-scripts", "--include=optional", "--no-audit", "--no-fund"])
             .current_dir(js())
             .envs(self.path()))?;
+        if !chain_is_there() {
+            return Err("npm installed no chain (@foundry-rs/anvil-…) for this machine: Linux and macOS on x86-64 and \
+                        arm64 have one"
+                .to_owned());
+        }
         fs::write(&stamp, lock).map_err(|error| format!("{}: {error}", stamp.display()))
     }
+}
+
+/// The local chain is an optional package of npm's, one for each kind of machine.
+fn chain_is_there() -> bool {
+    let folder = js().join("node_modules/@foundry-rs");
+    let Ok(packages) = fs::read_dir(folder) else { return false };
+    packages.flatten().any(|package| package.path().join("bin/anvil").is_file())
 }
 
 fn js() -> PathBuf {

@@ -48,9 +48,11 @@ struct AuthorizationJson {
 impl Payload {
     /// Reads a payload. The error says what was expected, and nothing of what was sent.
     pub(crate) fn parse(payload: &Value) -> Result<Self, &'static str> {
-        let PayloadJson { signature, authorization } = PayloadJson::deserialize(payload).map_err(
-            |_| "expected {signature, authorization{from, to, value, validAfter, validBefore, nonce}}, all strings",
-        )?;
+        let expected = "expected {signature, authorization{from, to, value, validAfter, validBefore, nonce}}, all strings";
+        // serde would take an array of a struct's fields, too.
+        let object = payload.is_object() && payload.get("authorization").is_some_and(Value::is_object);
+        let json = PayloadJson::deserialize(payload).ok().filter(|_| object);
+        let PayloadJson { signature, authorization } = json.ok_or(expected)?;
         let signature = parse_bytes(&signature, MAX_SIGNATURE)
             .ok_or("expected `signature` to be `0x` and hex digits, at most 8 KiB")?;
         let number = |text: &str, error| text.parse::<Amount>().map(Amount::get).map_err(|_| error);

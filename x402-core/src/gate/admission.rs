@@ -13,14 +13,14 @@ use super::{
     refusal::{Asked, Refusal, expose},
     request::{RequestDecision, RequestView},
     settle::Settled,
-    toll::Priced,
+    toll::{HEADER_LIMIT, Priced},
     verify::Verified,
 };
 use crate::{
     address::Address,
     amount::Amount,
     network::Network,
-    payment::{Payment, Receipt, SettleResponse, Version},
+    payment::{JsonMap, Payment, Receipt, SettleResponse, Version},
     wire::{self, DecodeError},
 };
 
@@ -213,13 +213,22 @@ impl Ticket {
                 refusal.encode(Some(&asked))
             })?,
         };
-        let answer = SettleResponse::Settled(settled.receipt().clone());
-        let (name, value) = wire::settle_response_header(self.version, &answer);
+        let (name, value) = receipt_header(self.version, settled.receipt().clone());
         headers.insert(name, value);
         keep_private(headers);
         expose(headers);
         Ok(())
     }
+}
+
+/// The receipt; without its extensions, where a header cannot hold them.
+fn receipt_header(version: Version, receipt: Receipt) -> (HeaderName, HeaderValue) {
+    let plain = Receipt { extensions: JsonMap::new(), ..receipt.clone() };
+    let (name, value) = wire::settle_response_header(version, &SettleResponse::Settled(receipt));
+    if value.len() <= HEADER_LIMIT {
+        return (name, value);
+    }
+    wire::settle_response_header(version, &SettleResponse::Settled(plain))
 }
 
 /// A paid answer is for its payer: no shared cache may keep it.

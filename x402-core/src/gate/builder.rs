@@ -14,6 +14,7 @@ use crate::{
     hooks::{HookList, PaymentHooks},
     network::Network,
     scheme::ServerScheme,
+    wire::{PAYMENT_SIGNATURE, X_PAYMENT},
 };
 
 /// Charges for requests. Cheap to clone; every clone is the same gate.
@@ -142,7 +143,10 @@ impl GateBuilder {
 
     /// Another header to read payments from, besides `PAYMENT-SIGNATURE` and `X-PAYMENT`.
     pub fn header_alias(mut self, name: HeaderName) -> Self {
-        self.aliases.push(name);
+        let read = [PAYMENT_SIGNATURE, X_PAYMENT].contains(&name) || self.aliases.contains(&name);
+        if !read {
+            self.aliases.push(name);
+        }
         self
     }
 

@@ -3,16 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
 
 use crate::{
-    facilitator::{AnyFacilitator, Facilitator},
+    facilitator::{AnyFacilitator, Facilitator, FacilitatorError, FacilitatorErrorKind},
     payment::Supported,
 };
 
 const REFRESH_EVERY: Duration = Duration::from_secs(300);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+const LONGEST_ANSWER: Duration = Duration::from_secs(30);
 
 /// What is known, and since which change of it.
 #[derive(Debug)]
@@ -62,7 +67,7 @@ async fn keep_fresh(
 ) {
     let mut retry = FIRST_RETRY;
     loop {
-        let pause = match facilitator.supported().await {
+        let pause = match ask(&facilitator).await {
             Ok(supported) => {
                 let before = known.load();
                 if before.as_ref().is_none_or(|before| before.supported != supported) {
@@ -86,5 +91,17 @@ async fn keep_fresh(
             }
         };
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Asks in a task of its own: a facilitator that panics, or never answers, is asked again.
+async fn ask(facilitator: &AnyFacilitator) -> Result<Supported, FacilitatorError> {
+    let facilitator = facilitator.clone();
+    let mut task = JoinSet::new(); // dropped, it ends the task
+    task.spawn(async move { facilitator.supported().await });
+    match timeout(LONGEST_ANSWER, task.join_next()).await {
+        Ok(Some(Ok(answer))) => answer,
+        Ok(_) => Err(FacilitatorError::new(FacilitatorErrorKind::Internal, "it panicked")),
+        Err(_) => Err(FacilitatorError::new(FacilitatorErrorKind::NoAnswer, "it does not answer")),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many claims are kept at most; beyond it payments are refused with 503.
-const MOST_CLAIMS: usize = 1_000_000;
+const MOST_CLAIMS: usize = if cfg!(test) { 10_000 } else { 1_000_000 };
 /// How long a claim is kept at most. By then the chain itself knows that a settled payment is spent.
 const LONGEST_SECONDS: u64 = 24 * 60 * 60;
 /// How long a claim outlives its payment.
@@ -84,8 +84,10 @@ impl Claims {
     ) -> Result<Claim, Refusal> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.by_key.len() >= entries.sweep_at {
-            entries.by_key.retain(|_, entry| entry.expires_at > now);
-            entries.sweep_at = (entries.by_key.len() * 2).max(1024);
+            entries
+                .by_key
+                .retain(|_, entry| entry.expires_at > now || matches!(entry.state, State::InFlight));
+            entries.sweep_at = (entries.by_key.len() * 2).clamp(1024, MOST_CLAIMS);
         }
         let after = match entries.by_key.get(&key).map(|entry| &entry.state) {
             None => After::Released,
@@ -228,5 +230,29 @@ mod tests {
             claim.spent();
         }
         assert!(claims.entries.lock().unwrap().by_key.len() < 1100);
+    }
+
+    #[test]
+    fn what_expired_makes_room_however_many_there_were() {
+        let claims = Arc::<Claims>::default();
+        for n in 0..=MOST_CLAIMS {
+            let expires_at = if n < MOST_CLAIMS * 3 / 5 { 10 } else { 20 };
+            let now = if n < MOST_CLAIMS * 4 / 5 { 1 } else { 15 };
+            let taken = claims.take(n.to_string(), &Value::Null, expires_at, now);
+            taken.expect("there is room").spent();
+        }
+    }
+
+    #[test]
+    fn what_is_in_flight_is_not_swept_out() {
+        let claims = Arc::<Claims>::default();
+        let claim = claims.take("a".to_owned(), &Value::Null, 1, 5).ok().unwrap();
+        for n in 0..5000_u64 {
+            let mut other = claims.take(n.to_string(), &Value::Null, 10, 5).ok().unwrap();
+            other.spent();
+        }
+        assert!(claims.take("a".to_owned(), &Value::Null, 1, 5).is_err());
+        drop(claim);
+        assert!(claims.take("a".to_owned(), &Value::Null, 1, 5).is_ok());
     }
 }

@@ -94,8 +94,12 @@ async fn options(
     let mut info = None;
     for option in &priced.charge.options {
         let PaymentOption { scheme, network, .. } = option;
-        let kind = known.supported.kind(Version::V2, scheme, network);
-        let Some(kind) = kind.or_else(|| known.supported.kind(Version::V1, scheme, network)) else {
+        let v2 = known.supported.kind(Version::V2, scheme, network);
+        let v1 = known
+            .supported
+            .kind(Version::V1, scheme, network)
+            .filter(|_| gate.v1 && network.v1_name().is_some());
+        let Some(kind) = v2.or(v1) else {
             tracing::error!(route = request.route, scheme, %network, "the facilitator does not support this option");
             continue;
         };
@@ -122,12 +126,7 @@ async fn options(
             .map_err(|error| {
                 Refusal::misconfigured(format!("cannot charge `{scheme}` on {network}: {error}"))
             })?;
-        let supports = |version| known.supported.kind(version, scheme, network).is_some();
-        options.push(Offered {
-            v1: gate.v1 && network.v1_name().is_some() && supports(Version::V1),
-            v2: supports(Version::V2),
-            requirements,
-        });
+        options.push(Offered { requirements, v1: v1.is_some(), v2: v2.is_some() });
     }
     if options.is_empty() {
         return Err(Refusal::not_ready(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     charge::{Charge, CustomBody},
     offer::Offer,
-    toll::OFFER_LIMIT,
+    toll::HEADER_LIMIT,
 };
 use crate::{
     address::Address,
@@ -15,6 +15,9 @@ use crate::{
     payment::{self, PendingSettlement, Reason, SettleResponse, Version},
     wire::{self, DecodeError, PAYMENT_REQUIRED, PaymentRequiredV1},
 };
+
+/// The longest piece of a facilitator's words that is passed on, in characters: they end up in headers.
+const LONGEST_WORDS: usize = 200;
 
 /// A no: malformed (400), refused (402), our own trouble (5xx), or 403 and 409.
 #[derive(Debug)]
@@ -72,8 +75,8 @@ impl Refusal {
 
     /// A payment came that the facilitator does not take.
     pub(super) fn invalid(refusal: payment::Refusal) -> Self {
-        let mut this = Self::rejected(refusal.reason);
-        this.0.message = refusal.message;
+        let mut this = Self::rejected(short(refusal.reason.as_str()).into());
+        this.0.message = refusal.message.as_deref().map(short);
         this.0.payer = refusal.payer;
         this
     }
@@ -100,9 +103,13 @@ impl Refusal {
     }
 
     /// The settlement failed; the money did not move.
-    pub(super) fn not_settled(answer: SettleResponse) -> Self {
-        let (error, message) = match &answer {
-            SettleResponse::Failed(failure) => (failure.reason.to_string(), failure.message.clone()),
+    pub(super) fn not_settled(mut answer: SettleResponse) -> Self {
+        let (error, message) = match &mut answer {
+            SettleResponse::Failed(failure) => {
+                failure.reason = short(failure.reason.as_str()).into();
+                failure.message = failure.message.as_deref().map(short);
+                (failure.reason.to_string(), failure.message.clone())
+            }
             _ => (Reason::UNEXPECTED_SETTLE_ERROR.to_string(), None),
         };
         let mut this = Self::new(Kind::NotSettled(answer), error);
@@ -211,9 +218,9 @@ impl Refusal {
         let v2 = asked.offer.and_then(|offer| offer.required(Version::V2, &self.0.error));
         if let Some(required) = &v2 {
             let encoded = wire::encode_header(required);
-            if encoded.len() > OFFER_LIMIT {
+            if encoded.len() > HEADER_LIMIT {
                 return Err(Self::misconfigured(format!(
-                    "the PAYMENT-REQUIRED header takes {} bytes, and {OFFER_LIMIT} is the limit: offer fewer options",
+                    "the PAYMENT-REQUIRED header takes {} bytes, and {HEADER_LIMIT} is the limit: offer fewer options",
                     encoded.len()
                 )));
             }
@@ -259,6 +266,10 @@ impl Refusal {
         }
         body
     }
+}
+
+fn short(words: &str) -> String {
+    words.chars().take(LONGEST_WORDS).collect()
 }
 
 fn in_json(body: &Value) -> CustomBody {

@@ -1,9 +1,11 @@
 //! What the gate is told about a request.
 
+use std::fmt;
+
 use http::{HeaderMap, Method, Uri};
 
-/// A request as an adapter sees it.
-#[derive(Debug, Clone, Copy)]
+/// A request as an adapter sees it. `Debug` leaves the headers out: a payment is among them.
+#[derive(Clone, Copy)]
 pub struct RequestView<'a> {
     /// The method.
     pub method: &'a Method,
@@ -26,8 +28,8 @@ impl RequestView<'_> {
     }
 }
 
-/// A request, as hooks and computed prices see it.
-#[derive(Debug, Clone)]
+/// A request, as hooks and computed prices see it. `Debug` leaves the headers out: a payment is among them.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct RequestInfo {
     /// The method.
@@ -38,6 +40,22 @@ pub struct RequestInfo {
     pub headers: HeaderMap,
     /// The pattern of the matched route, where the framework tells.
     pub route: Option<String>,
+}
+
+impl fmt::Debug for RequestView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, uri, route, .. } = self;
+        let mut shown = f.debug_struct("RequestView");
+        shown.field("method", method).field("uri", uri).field("route", route).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RequestInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, uri, route, .. } = self;
+        let mut shown = f.debug_struct("RequestInfo");
+        shown.field("method", method).field("uri", uri).field("route", route).finish_non_exhaustive()
+    }
 }
 
 /// What a request hook decides.

@@ -9,7 +9,7 @@ use crate::{
     address::Address,
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
     hooks::{Failure, Proceed},
-    payment::{Payment, Receipt, SettleResponse},
+    payment::{Payment, Receipt, SettleFailure, SettleResponse},
 };
 
 /// A payment whose money moved.
@@ -116,8 +116,11 @@ async fn recover(
             claim.unresolved(Some(pending.clone()));
             Err(Refusal::pending(pending.clone()))
         }
-        // We asked before, and now the payment is used up: most likely by our own first attempt.
-        SettleResponse::Failed(failure) if resumed && failure.reason.says_used_up() => {
+        // We asked before, and now the payment is used up: most likely by our own first attempt. Where its time
+        // ran out, nobody looked whether it was used.
+        SettleResponse::Failed(SettleFailure { reason, .. })
+            if resumed && (reason.says_used_up() || reason.says_run_out()) =>
+        {
             Err(unresolved(claim, None))
         }
         SettleResponse::Failed(_) => {

@@ -21,9 +21,9 @@ use crate::{
     wire,
 };
 
-/// The longest `PAYMENT-REQUIRED` header a charge may make, in bytes: many servers and proxies take no more than
+/// The longest header we make, in bytes: many servers and proxies take no more than
 /// 8 KiB of headers. A quarter of it is left for the address of what is sold.
-pub(super) const OFFER_LIMIT: usize = 8 * 1024;
+pub(super) const HEADER_LIMIT: usize = 8 * 1024;
 
 /// What an adapter charges by: one price for everything, or a price by route.
 #[derive(Clone)]
@@ -125,7 +125,7 @@ impl Priced {
         let said = charge.description.as_ref().map_or(0, String::len)
             + charge.mime_type.as_ref().map_or(0, String::len);
         let bytes = wire::encode_header(&fixed).len() + said * 4 / 3;
-        let limit = OFFER_LIMIT * 3 / 4;
+        let limit = HEADER_LIMIT * 3 / 4;
         if bytes > limit {
             return Err(ConfigError::OfferTooLarge { bytes, limit });
         }

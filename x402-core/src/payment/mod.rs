@@ -65,6 +65,26 @@ impl<'de> Deserialize<'de> for Version {
     }
 }
 
+/// A struct that must be a JSON object: serde's derive would take an array of its fields, too.
+pub(crate) fn from_object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: de::DeserializeOwned,
+{
+    let object = JsonMap::deserialize(deserializer)?;
+    serde_json::from_value(object.into()).map_err(de::Error::custom)
+}
+
+/// Like [`from_object`], where the field may be missing or `null`.
+pub(crate) fn from_optional_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: de::DeserializeOwned,
+{
+    let object = Option::<JsonMap>::deserialize(deserializer)?;
+    object.map(|object| serde_json::from_value(object.into()).map_err(de::Error::custom)).transpose()
+}
+
 /// Optional fields may be missing or `null`.
 pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{JsonMap, PaymentRequirements, ResourceInfo, Version, null_as_default};
+use super::{
+    JsonMap, PaymentRequirements, ResourceInfo, Version, from_object, from_optional_object, null_as_default,
+};
 
 /// A signed payment.
 ///
@@ -17,9 +19,10 @@ pub struct PaymentPayload {
     #[serde(rename = "x402Version")]
     pub version: Version,
     /// What is bought, as the client understood it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "from_optional_object")]
     pub resource: Option<ResourceInfo>,
     /// The option the client chose. Evidence of what it understood, never a source of what is charged.
+    #[serde(deserialize_with = "from_object")]
     pub accepted: PaymentRequirements,
     /// What the scheme had it sign.
     pub payload: Value,

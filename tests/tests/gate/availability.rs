@@ -1,0 +1,113 @@
+//! A facilitator that is not there yet, goes away, or changes its mind about what it supports.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Response, Uri};
+use x402_core::{
+    facilitator::FacilitatorErrorKind as Kind,
+    gate::{Admission, Passage, PaymentGate, RequestView},
+};
+use x402_tests::script::{Act, Script};
+
+use crate::{
+    shop::{Shop, cent, gate},
+    support::{assert_asked, assert_refused, assert_sold},
+};
+
+#[tokio::test]
+async fn until_the_facilitator_tells_paid_routes_wait_and_then_recover_by_themselves() {
+    let script = Script::new().on_supported([Act::Fail(Kind::Unreachable), Act::Yes]);
+    let shop = Shop::early(script, |gate| gate, cent()).await;
+    let payment = Shop::open(Script::new()).await.v2("/cheap").await;
+    for answer in [shop.get("/cheap", &[]).await, shop.pay("/cheap", &payment).await] {
+        assert_refused(&answer, 503, "payment_unavailable");
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(answer.count("payment-required"), 0);
+    }
+    assert_eq!(shop.get("/cheap", &[("x-payment", "?")]).await.status, 400);
+    assert_eq!(shop.counts(), (0, 0, 0));
+    shop.gate.ready().await;
+    assert_eq!(shop.script.supported_calls(), 2);
+    assert_asked_v2(&shop.get("/cheap", &[]).await);
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+}
+
+#[track_caller]
+fn assert_asked_v2(answer: &x402_tests::serve::Answer) {
+    assert_eq!((answer.status, answer.count("payment-required")), (402, 1), "{answer:?}");
+}
+
+#[tokio::test]
+async fn no_request_waits_for_what_is_supported() {
+    let shop = Shop::open(Script::new()).await;
+    let payment = shop.v2("/dear").await;
+    for _ in 0..50 {
+        assert_asked_v2(&shop.get("/cheap", &[]).await);
+        assert_asked(&shop.pay("/cheap", &payment).await, "no_matching_payment_requirements");
+    }
+    assert_eq!((shop.script.supported_calls(), shop.counts()), (1, (0, 0, 0)));
+
+    let shop = Shop::early(Script::new().on_supported([Act::Hang]), |gate| gate, cent()).await;
+    for _ in 0..50 {
+        assert_refused(&shop.get("/cheap", &[]).await, 503, "payment_unavailable");
+    }
+    assert_eq!(shop.script.supported_calls(), 1);
+}
+
+/// Asks a gate directly, where time is not real.
+async fn ask(gate: &PaymentGate) -> Response<bytes::Bytes> {
+    let Passage::Charged(route) = gate.toll(cent()).unwrap().passage(&Method::GET, None) else { panic!() };
+    let (uri, headers) = (Uri::from_static("/cheap"), HeaderMap::new());
+    let view = RequestView { method: &Method::GET, uri: &uri, headers: &headers, route: None };
+    let Admission::Refused(answer) = route.admit(view).await else { panic!("unpaid") };
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_facilitator_that_hangs_or_panics_is_asked_again() {
+    for act in [Act::Hang, Act::Panic, Act::Fail(Kind::BadAnswer)] {
+        let script = Script::new().on_supported([act.clone(), act, Act::Yes]);
+        let gate = gate(&script).build().unwrap();
+        assert_eq!(ask(&gate).await.status(), 503);
+        gate.ready().await;
+        assert_eq!(script.supported_calls(), 3);
+        assert_eq!(ask(&gate).await.status(), 402);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_outage_changes_nothing() {
+    let script = Script::new().on_supported([Act::Yes, Act::Fail(Kind::Unreachable)]);
+    let gate = gate(&script).build().unwrap();
+    gate.ready().await;
+    script.supported_begun(5).await;
+    assert_eq!(ask(&gate).await.status(), 402);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_supported_is_kept_fresh() {
+    let script = Script::new();
+    let gate = gate(&script).build().unwrap();
+    gate.ready().await;
+    assert_eq!(ask(&gate).await.status(), 402);
+    let script = script.networks([x402_core::network::BASE]);
+    script.supported_begun(2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(ask(&gate).await.status(), 503, "the facilitator gave the network up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_is_gone_asks_nothing() {
+    for act in [Act::Fail(Kind::Unreachable), Act::Yes, Act::Hang] {
+        let script = Script::new().on_supported([act]);
+        let gate = gate(&script).build().unwrap();
+        let toll = gate.toll(cent()).unwrap();
+        script.supported_begun(1).await;
+        drop(gate);
+        script.supported_begun(2).await; // the toll is still there
+        drop(toll);
+        let calls = script.supported_calls();
+        tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+        assert_eq!(script.supported_calls(), calls);
+    }
+}

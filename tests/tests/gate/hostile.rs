@@ -1,0 +1,240 @@
+//! Headers that are no payment: refused before anybody is asked.
+
+use std::time::{Duration, Instant};
+
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE},
+};
+use serde_json::{Value, json};
+use x402_tests::{
+    script::Script,
+    serve::{Answer, encoded},
+};
+
+use crate::{
+    shop::Shop,
+    support::{MARKER, assert_asked, assert_no_receipt, assert_refused, assert_sold},
+};
+
+/// A 400 that asks for nothing, explains itself, and repeats nothing of the payment.
+#[track_caller]
+pub fn assert_malformed(answer: &Answer, case: &str) {
+    assert_eq!(answer.status, 400, "{case}: {answer:?}");
+    assert_refused(answer, 400, "invalid_payload");
+    assert!(answer.json().unwrap()["message"].as_str().is_some_and(|text| !text.is_empty()), "{case}");
+    assert_eq!(answer.count("payment-required"), 0, "{case}");
+    assert_no_receipt(answer);
+}
+
+#[tokio::test]
+async fn one_payment_header_is_enough() {
+    let shop = Shop::open(Script::new()).await;
+    let (two, one) = (encoded(&shop.v2("/cheap").await), encoded(&shop.v1("/cheap").await));
+    for headers in [
+        &[("payment-signature", &two), ("payment-signature", &two)][..],
+        &[("payment-signature", &two), ("payment-signature", &encoded(&json!(1)))],
+        &[("x-payment", &one), ("x-payment", &one)],
+        &[("payment-signature", &two), ("x-payment", &one)],
+        &[("x-shop-payment", &two), ("payment-signature", &two)],
+        &[("x-shop-payment", &two), ("x-payment", &one)],
+        &[("payment-signature", &two), ("x-payment", &String::new())],
+    ] {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = shop.get("/cheap", &headers).await;
+        assert_malformed(&answer, "several headers");
+        assert!(answer.body.contains("one payment header"), "{answer:?}");
+    }
+    let joined = shop.get("/cheap", &[("payment-signature", &format!("{two}, {two}"))]).await;
+    assert_malformed(&joined, "two in one header");
+    assert_eq!(shop.counts(), (0, 0, 0));
+    let alone = shop.get("/cheap", &[("payment-signature", &two)]).await;
+    assert_sold(&alone, "/cheap");
+}
+
+#[tokio::test]
+async fn an_alias_of_a_header_we_read_anyway_counts_once() {
+    let script = Script::new();
+    let shop = Shop::open_with(script, |gate| {
+        let name = http::HeaderName::from_static;
+        gate.header_alias(name("payment-signature")).header_alias(name("x-pay")).header_alias(name("x-pay"))
+    })
+    .await;
+    assert_sold(&shop.pay("/cheap", &shop.v2("/cheap").await).await, "/cheap");
+    let payment = encoded(&shop.v2("/cheap").await);
+    assert_sold(&shop.get("/cheap", &[("x-pay", &payment)]).await, "/cheap");
+}
+
+#[tokio::test]
+async fn what_is_not_base64_is_malformed() {
+    let shop = Shop::open(Script::new()).await;
+    let mut payment = shop.v2("/cheap").await;
+    payment["extensions"] = json!({ "pad": "??>>~~" });
+    for filler in "?>~".chars().cycle() {
+        let header = encoded(&payment);
+        if header.ends_with('=') && header.contains(['+', '/']) {
+            break;
+        }
+        let longer = format!("{}{filler}", payment["extensions"]["pad"].as_str().unwrap());
+        payment["extensions"]["pad"] = longer.into();
+    }
+    let text = payment.to_string();
+    let good = encoded(&payment);
+    for (case, header) in [
+        ("empty", String::new()),
+        ("unpadded", BASE64_STANDARD_NO_PAD.encode(&text)),
+        ("url-safe", BASE64_URL_SAFE.encode(&text)),
+        ("JSON as it is", text.clone()),
+        ("a space within", format!("{} {}", &good[..20], &good[20..])),
+        ("one letter short", good[1..].to_owned()),
+        ("too much padding", format!("{good}=")),
+        ("words", "null".to_owned() + "!"),
+        ("hex", "0xdeadbeef".to_owned()),
+    ] {
+        let answer = shop.get("/cheap", &[("payment-signature", &header)]).await;
+        assert_malformed(&answer, case);
+        assert!(!answer.body.contains(&good[..16]), "{case}");
+    }
+    for byte in [0x80_u8, 0xff, 0xc3, b'\t', b'"'] {
+        let mut request =
+            b"GET /cheap HTTP/1.1\r\nhost: x\r\nconnection: close\r\npayment-signature: ".to_vec();
+        request.extend_from_slice(&good.as_bytes()[..20]);
+        request.push(byte);
+        request.extend_from_slice(&good.as_bytes()[20..]);
+        request.extend_from_slice(b"\r\n\r\n");
+        assert_malformed(&shop.serving.raw(&request).await.unwrap(), &format!("byte {byte}"));
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+}
+
+#[tokio::test]
+async fn what_is_not_sound_json_is_malformed() {
+    let shop = Shop::open(Script::new()).await;
+    let good = shop.v2("/cheap").await.to_string();
+    let twice = |find: &str, insert: &str| good.replacen(find, &format!("{insert}{find}"), 1);
+    let mut not_utf8 = good.clone().into_bytes();
+    let at = good.find("exact").unwrap();
+    not_utf8[at] = 0xff;
+    let deep = |depth: usize| {
+        let more = format!(r#"{{"more":{}{},"#, "[".repeat(depth), "]".repeat(depth));
+        good.replacen('{', &more, 1)
+    };
+    for (case, bytes) in [
+        ("not UTF-8", not_utf8),
+        ("two objects", format!("{good}{good}").into_bytes()),
+        ("text behind", format!("{good}x").into_bytes()),
+        ("cut off", good.as_bytes()[..good.len() - 1].to_vec()),
+        ("a comma too many", good.replacen("}", ",}", 1).into_bytes()),
+        ("deep", deep(40).into_bytes()),
+        ("deeper", deep(5_000).into_bytes()),
+        ("the version twice", twice("\"x402Version\"", "\"x402Version\":2,").into_bytes()),
+        ("another version", twice("\"x402Version\"", "\"x402Version\":1,").into_bytes()),
+        ("the amount twice", twice("\"amount\"", "\"amount\":\"1\",").into_bytes()),
+        ("an escaped amount", twice("\"amount\"", "\"\\u0061mount\":\"1\",").into_bytes()),
+        ("the nonce twice", twice("\"nonce\"", "\"nonce\":\"0x00\",").into_bytes()),
+        ("the domain twice", twice("\"version\"", "\"version\":\"2\",").into_bytes()),
+        ("the signature twice", twice("\"signature\"", "\"signature\":\"0x\",").into_bytes()),
+        ("an infinite number", br#"{"x402Version":1e999}"#.to_vec()),
+        ("nothing", Vec::new()),
+        ("a byte order mark", [b"\xef\xbb\xbf", good.as_bytes()].concat()),
+    ] {
+        let header = BASE64_STANDARD.encode(&bytes);
+        let answer = shop.get("/cheap", &[("payment-signature", &header)]).await;
+        assert_malformed(&answer, case);
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_quickly() {
+    let shop = Shop::open(Script::new()).await;
+    let mut payment = shop.v2("/cheap").await;
+    payment["extensions"] = json!({ "fill": "" });
+    let room = 16 * 1024 - encoded(&payment).len();
+    payment["extensions"]["fill"] = "x".repeat(room / 4 * 3 + 16).into();
+    assert!(encoded(&payment).len() > 16 * 1024);
+    let begun = Instant::now();
+    let answer = shop.pay("/cheap", &payment).await;
+    assert_malformed(&answer, "above 16 KiB");
+    assert!(answer.body.contains("16384"), "{answer:?}");
+    for hostile in [
+        format!("[{}0]", "0,".repeat(6_000)),
+        format!(r#"{{"x402Version":2,"accepted":{}{{}}]}}"#, "[{},".to_owned() + &"{},".repeat(3_000)),
+        format!("[{}0]", "0,".repeat(60_000)),
+    ] {
+        let header = BASE64_STANDARD.encode(hostile);
+        assert_malformed(&shop.get("/cheap", &[("payment-signature", &header)]).await, "a huge array");
+    }
+    // Beyond what the server takes of headers at all; it may hang up while we still send.
+    let megabyte = "A".repeat(1_000_000);
+    if let Ok(answer) = shop.serving.get("/cheap", &[("payment-signature", &megabyte)]).await {
+        assert!([400, 431].contains(&answer.status), "{}", answer.status);
+        assert!(!answer.body.contains(MARKER));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
+    assert_eq!(shop.counts(), (0, 0, 0));
+    payment["extensions"]["fill"] = "x".repeat(room / 4 * 3 - 16).into();
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+}
+
+#[tokio::test]
+async fn json_of_another_shape_is_malformed() {
+    let shop = Shop::open(Script::new()).await;
+    let good = shop.v2("/cheap").await;
+    let fields = good.as_object().unwrap();
+    let without = |key: &str| {
+        let mut fields = fields.clone();
+        fields.remove(key);
+        Value::Object(fields)
+    };
+    let with = |key: &str, value: Value| {
+        let mut payment = good.clone();
+        payment[key] = value;
+        payment
+    };
+    let values = |value: &Value| -> Value { value.as_object().unwrap().values().cloned().collect() };
+    for (case, payment) in [
+        ("null", Value::Null),
+        ("a number", json!(2)),
+        ("a text", json!("payment")),
+        ("true", json!(true)),
+        ("an array", json!([good])),
+        ("nothing in it", json!({})),
+        ("no version", without("x402Version")),
+        ("no accepted", without("accepted")),
+        ("no payload", without("payload")),
+        ("version null", with("x402Version", Value::Null)),
+        ("version in quotes", with("x402Version", json!("2"))),
+        ("version with a point", with("x402Version", json!(2.0))),
+        ("a version and a half", with("x402Version", json!(1.5))),
+        ("version below zero", with("x402Version", json!(-1))),
+        ("version in an array", with("x402Version", json!([2]))),
+        ("accepted null", with("accepted", Value::Null)),
+        ("accepted empty", with("accepted", json!({}))),
+        ("accepted a list", with("accepted", json!([good["accepted"]]))),
+        ("accepted without names", with("accepted", values(&good["accepted"]))),
+        ("payload null", with("payload", Value::Null)),
+        ("payload a text", with("payload", json!("0x00"))),
+        ("payload empty", with("payload", json!({}))),
+        ("resource a text", with("resource", json!("https://shop.example.com"))),
+        ("extensions a list", with("extensions", json!([1]))),
+        ("version 1 around version 2", with("x402Version", json!(1))),
+    ] {
+        assert_malformed(&shop.pay("/cheap", &payment).await, case);
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn an_unknown_version_is_refused_with_what_we_speak() {
+    let shop = Shop::open(Script::new()).await;
+    let mut payment = shop.v2("/cheap").await;
+    for version in [0_u64, 3, 4_294_967_298, u64::MAX] {
+        payment["x402Version"] = version.into();
+        let answer = shop.pay("/cheap", &payment).await;
+        assert_asked(&answer, "invalid_x402_version");
+        assert!(answer.body.contains("use 1 or 2"), "{answer:?}");
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+}

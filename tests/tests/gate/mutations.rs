@@ -1,0 +1,74 @@
+//! A payment whose bytes were changed buys nothing, or is the same payment.
+
+use x402_core::{gate::exact, network::BASE_SEPOLIA, payment::Payment};
+use x402_tests::{script::Script, serve::encoded};
+
+use crate::{
+    shop::Shop,
+    support::{MARKER, SELLER, header_of},
+};
+
+const ROUNDS: usize = 400;
+
+/// A generator of numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        // xorshift64
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).unwrap()
+    }
+}
+
+/// Whether this is the payment that was signed: its content, whatever case its hex digits have.
+fn same(payment: &Payment, good: &serde_json::Value) -> bool {
+    let text = |value: &serde_json::Value| value.to_string().to_lowercase();
+    text(&payment.payload.payload) == text(&good["payload"])
+}
+
+#[tokio::test]
+async fn a_mutated_header_is_refused_or_means_the_same() {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_ ,!";
+    for v1 in [false, true] {
+        let offering = Shop::open(Script::new()).await;
+        let good = if v1 { offering.v1("/cheap").await } else { offering.v2("/cheap").await };
+        let judged = good.clone();
+        let script = Script::new().judged_by(move |payment| same(payment, &judged));
+        let charge = exact("$0.01").on(BASE_SEPOLIA).to(SELLER);
+        let header = encoded(&good).into_bytes();
+        let mut dice = Dice(0x5eed + u64::from(v1));
+        let mut shop = Shop::selling(script.clone(), charge.clone()).await;
+        let (mut refused, mut sold) = (0, 0);
+        for _ in 0..ROUNDS {
+            let mut mutated = header.clone();
+            let at = dice.roll(mutated.len());
+            match dice.roll(4) {
+                0 => drop(mutated.remove(at)),
+                1 => mutated.insert(at, LETTERS[dice.roll(LETTERS.len())]),
+                2 => mutated.swap(at, (at + 1) % header.len()),
+                _ => mutated[at] = LETTERS[dice.roll(LETTERS.len())],
+            }
+            let mutated = String::from_utf8(mutated).unwrap();
+            let visits = shop.visits.get();
+            let answer = shop.get("/cheap", &[(header_of(&good), &mutated)]).await;
+            match answer.status {
+                400 | 402 => {
+                    assert!(!answer.body.contains(MARKER), "{mutated}");
+                    assert_eq!(shop.visits.get(), visits, "{mutated}");
+                    refused += 1;
+                }
+                // The judge found that what is left is what was signed. Sold once, so a new shop opens.
+                200 => {
+                    sold += 1;
+                    shop = Shop::selling(script.clone(), charge.clone()).await;
+                }
+                status => panic!("{status} for {mutated}"),
+            }
+        }
+        assert!(refused > ROUNDS / 2, "{refused} refused, {sold} sold");
+        assert_eq!(shop.script.settle_calls(), sold);
+    }
+}

@@ -1,0 +1,201 @@
+//! Who says no, and what is charged when: the facilitator refuses or fails, the handler fails or never ends.
+
+use x402_core::facilitator::FacilitatorErrorKind as Kind;
+use x402_tests::script::{Act, HASH, Script};
+
+use crate::{
+    shop::Shop,
+    support::{MARKER, assert_asked, assert_no_receipt, assert_refused, assert_sold},
+};
+
+#[tokio::test]
+async fn the_facilitators_no_is_a_402_with_its_reason() {
+    let script =
+        Script::new().on_verify([Act::No("insufficient_funds"), Act::No("insufficient_funds"), Act::Yes]);
+    let shop = Shop::open(script).await;
+    let (two, one) = (shop.v2("/cheap").await, shop.v1("/cheap").await);
+    for payment in [&two, &one] {
+        let answer = shop.pay("/cheap", payment).await;
+        assert_asked(&answer, "insufficient_funds");
+        assert_eq!(answer.json().unwrap()["message"], "scripted");
+    }
+    assert_eq!(shop.counts(), (0, 2, 0));
+    assert_sold(&shop.pay("/cheap", &two).await, "/cheap");
+    assert_eq!(shop.pay("/cheap", &one).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_facilitator_that_fails_to_verify_costs_nothing() {
+    for (kind, status) in [
+        (Kind::Unreachable, 503),
+        (Kind::NoAnswer, 502),
+        (Kind::BadAnswer, 502),
+        (Kind::Rejected, 502),
+        (Kind::Internal, 502),
+    ] {
+        let shop = Shop::open(Script::new().on_verify([Act::Fail(kind), Act::Yes])).await;
+        for path in ["/cheap", "/first"] {
+            let payment = shop.v2(path).await;
+            if path == "/cheap" {
+                let answer = shop.pay(path, &payment).await;
+                assert_refused(&answer, status, "facilitator_unavailable");
+                assert_eq!(answer.header("retry-after").is_some(), status == 503);
+                assert_eq!(answer.count("payment-required"), 0, "{kind:?}");
+                assert!(!answer.body.contains("scripted failure"), "{answer:?}");
+                assert_no_receipt(&answer);
+                assert_eq!(shop.counts(), (0, 1, 0));
+            }
+            assert_sold(&shop.pay(path, &payment).await, path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_facilitator_that_panics_while_verifying_costs_nothing() {
+    let shop = Shop::open(Script::new().on_verify([Act::Panic, Act::Yes])).await;
+    let payment = shop.v2("/cheap").await;
+    if let Ok(answer) =
+        shop.serving.get("/cheap", &[("payment-signature", &x402_tests::serve::encoded(&payment))]).await
+    {
+        assert!(answer.status >= 500 && !answer.body.contains(MARKER), "{answer:?}");
+    }
+    assert_eq!(shop.counts(), (0, 1, 0));
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_is_not_paid() {
+    let shop = Shop::open(Script::new()).await;
+    for (path, status) in [("/fails", 500), ("/missing", 404)] {
+        for payment in [shop.v2(path).await, shop.v1(path).await] {
+            let before = shop.script.settle_calls();
+            let answer = shop.pay(path, &payment).await;
+            assert_eq!(answer.status, status, "{answer:?}");
+            assert_no_receipt(&answer);
+            assert_eq!(shop.script.settle_calls(), before);
+            assert_eq!(shop.pay("/cheap", &payment).await.status, 200, "the payment is still good");
+        }
+    }
+    assert_eq!(shop.counts(), (8, 8, 4));
+}
+
+#[tokio::test]
+async fn a_redirect_and_an_unchanged_answer_are_paid() {
+    let shop = Shop::open(Script::new()).await;
+    for (path, status) in [("/moved", 302), ("/unchanged", 304), ("/first-moved", 302)] {
+        let payment = shop.v2(path).await;
+        let answer = shop.pay(path, &payment).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.decoded("payment-response").unwrap()["transaction"], HASH);
+        assert_asked(&shop.pay("/cheap", &payment).await, "duplicate_settlement");
+    }
+    assert_eq!(shop.counts(), (3, 3, 3));
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_not_paid() {
+    let shop = Shop::open(Script::new()).await;
+    let payment = shop.v2("/panics").await;
+    let header = x402_tests::serve::encoded(&payment);
+    let answer = shop.serving.get("/panics", &[("payment-signature", &header)]).await;
+    assert!(answer.is_err(), "axum closes the connection: {answer:?}");
+    assert_eq!(shop.counts(), (1, 1, 0));
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+}
+
+#[tokio::test]
+async fn settled_first_a_failing_handler_is_paid_and_the_receipt_comes_with_the_failure() {
+    let shop = Shop::open(Script::new()).await;
+    for (path, status) in [("/first-fails", 502), ("/first-missing", 404)] {
+        let payment = shop.v2(path).await;
+        let answer = shop.pay(path, &payment).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.decoded("payment-response").unwrap()["transaction"], HASH);
+        assert_eq!(answer.header("cache-control"), Some("private"));
+        assert_asked(&shop.pay(path, &payment).await, "duplicate_settlement");
+    }
+    assert_eq!(shop.counts(), (2, 2, 2));
+}
+
+#[tokio::test]
+async fn settled_first_a_panicking_handler_is_paid() {
+    let shop = Shop::open(Script::new()).await;
+    let payment = shop.v2("/first-panics").await;
+    let header = x402_tests::serve::encoded(&payment);
+    assert!(shop.serving.get("/first-panics", &[("payment-signature", &header)]).await.is_err());
+    assert_eq!(shop.counts(), (1, 1, 1));
+    assert_asked(&shop.pay("/cheap", &payment).await, "duplicate_settlement");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_while_the_handler_runs_is_not_charged() {
+    let shop = Shop::open(Script::new()).await;
+    let payment = shop.v2("/slow").await;
+    let connection = shop.paying("/slow", &payment).await;
+    shop.visits.reaches(1).await;
+    assert_refused(&shop.pay("/slow", &payment).await, 409, "payment_in_progress");
+    drop(connection);
+    // The server notices in its own time.
+    let answer = loop {
+        let answer = shop.pay("/cheap", &payment).await;
+        if answer.status != 409 {
+            break answer;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_sold(&answer, "/cheap");
+    assert_eq!(shop.counts(), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_while_its_payment_is_verified_is_not_charged() {
+    let shop = Shop::open(Script::new().on_verify([Act::Hang, Act::Yes])).await;
+    let payment = shop.v2("/first").await;
+    let connection = shop.paying("/first", &payment).await;
+    shop.script.verify_begun(1).await;
+    drop(connection);
+    let answer = loop {
+        let answer = shop.pay("/cheap", &payment).await;
+        if answer.status != 409 {
+            break answer;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_sold(&answer, "/cheap");
+    assert_eq!(shop.counts(), (1, 2, 1));
+}
+
+#[tokio::test]
+async fn settled_first_a_client_that_hangs_up_is_charged() {
+    let shop = Shop::open(Script::new()).await;
+    let payment = shop.v2("/first-slow").await;
+    let connection = shop.paying("/first-slow", &payment).await;
+    shop.visits.reaches(1).await;
+    drop(connection);
+    assert_asked(&shop.pay("/cheap", &payment).await, "duplicate_settlement");
+    assert_eq!(shop.counts(), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_stop_a_settlement() {
+    for path in ["/cheap", "/first"] {
+        let shop = Shop::open(Script::new().on_settle([Act::Wait, Act::Yes])).await;
+        let payment = shop.v2(path).await;
+        let connection = shop.paying(path, &payment).await;
+        shop.script.settle_begun(1).await;
+        drop(connection);
+        // Once the server has noticed, whoever comes again still finds the settlement under way.
+        for _ in 0..20 {
+            assert_refused(&shop.pay(path, &payment).await, 409, "payment_in_progress");
+        }
+        shop.script.let_go();
+        let answer = loop {
+            let answer = shop.pay("/cheap", &payment).await;
+            if answer.status != 409 {
+                break answer;
+            }
+        };
+        assert_asked(&answer, "duplicate_settlement");
+        assert_eq!(shop.script.settle_calls(), 1);
+    }
+}

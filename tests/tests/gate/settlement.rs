@@ -1,0 +1,205 @@
+//! Settlements that fail, hang between, or never answer.
+
+use x402_core::facilitator::FacilitatorErrorKind as Kind;
+use x402_tests::script::{Act, HASH, Script};
+
+use crate::{
+    shop::Shop,
+    support::{MARKER, NETWORK, assert_asked, assert_no_receipt, assert_refused, assert_sold},
+};
+
+/// The money surely did not move: a 402 that asks for nothing.
+#[track_caller]
+fn assert_not_settled(answer: &x402_tests::serve::Answer, reason: &str) {
+    assert_refused(answer, 402, reason);
+    assert_eq!(answer.count("payment-required"), 0, "{answer:?}");
+    assert_eq!(answer.json().unwrap().get("accepts"), None, "{answer:?}");
+    let response = answer.decoded("payment-response").unwrap();
+    assert_eq!((&response["success"], &response["errorReason"]), (&false.into(), &reason.into()));
+}
+
+#[tokio::test]
+async fn a_settlement_that_fails_gives_nothing_away_and_spends_nothing() {
+    for (path, visits) in [("/cheap", 1), ("/first", 0), ("/stream", 1)] {
+        let script = Script::new().on_settle([Act::No("insufficient_funds"), Act::Yes]);
+        let shop = Shop::open(script).await;
+        let payment = shop.v2(path).await;
+        assert_not_settled(&shop.pay(path, &payment).await, "insufficient_funds");
+        assert_eq!(shop.counts(), (visits, 1, 1));
+        assert_eq!(shop.polls.get(), 0, "no byte was made");
+        let again = shop.pay(path, &payment).await;
+        assert_eq!((again.status, again.count("payment-response")), (200, 1));
+        assert!(again.body.contains(MARKER));
+        assert_eq!(shop.counts(), (visits + 1, 2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_settlement_is_told_in_version_1_too() {
+    let shop = Shop::open(Script::new().on_settle([Act::No("insufficient_funds")])).await;
+    let answer = shop.pay("/cheap", &shop.v1("/cheap").await).await;
+    assert_refused(&answer, 402, "insufficient_funds");
+    let response = answer.decoded("x-payment-response").unwrap();
+    assert_eq!((&response["success"], &response["network"]), (&false.into(), &"base-sepolia".into()));
+    assert_eq!(answer.count("payment-response") + answer.count("payment-required"), 0);
+}
+
+#[tokio::test]
+async fn a_pending_settlement_never_asks_for_another_payment() {
+    for (path, visits) in [("/cheap", 1), ("/first", 0)] {
+        let shop = Shop::open(Script::new().on_settle([Act::Pending])).await;
+        let payment = shop.v2(path).await;
+        for round in 1..=3 {
+            let answer = shop.pay(path, &payment).await;
+            assert_refused(&answer, 503, "settlement_pending");
+            assert!(answer.header("retry-after").is_some());
+            assert_eq!(answer.count("payment-required"), 0);
+            let response = answer.decoded("payment-response").unwrap();
+            assert_eq!(response["transaction"], HASH);
+            assert_eq!((&response["success"], &response["network"]), (&false.into(), &NETWORK.into()));
+            assert_eq!(answer.json().unwrap()["transaction"], HASH);
+            // Asked twice each time: once more, the same, as the protocol has it.
+            assert_eq!(shop.counts(), (visits, 1, 2 * round));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pending_settlement_that_lands_serves_the_same_payment() {
+    for path in ["/cheap", "/first"] {
+        let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::Pending, Act::Yes]);
+        let shop = Shop::open(script).await;
+        let payment = shop.v2(path).await;
+        assert_refused(&shop.pay(path, &payment).await, 503, "settlement_pending");
+        let visits = shop.visits.get();
+        assert_sold(&shop.pay(path, &payment).await, path);
+        assert_eq!(shop.counts(), (visits + 1, 1, 4));
+        assert_asked(&shop.pay(path, &payment).await, "duplicate_settlement");
+        assert_eq!(shop.script.settle_calls(), 4);
+    }
+    let shop = Shop::open(Script::new().on_settle([Act::Pending, Act::Yes])).await;
+    assert_sold(&shop.pay("/cheap", &shop.v2("/cheap").await).await, "/cheap");
+    assert_eq!(shop.counts(), (1, 1, 2), "asked again at once");
+}
+
+#[tokio::test]
+async fn a_pending_payment_can_be_claimed_by_nobody_else() {
+    let shop = Shop::open(Script::new().on_settle([Act::Pending, Act::Pending, Act::Yes])).await;
+    let payment = shop.v2("/cheap").await;
+    assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");
+    let calls = shop.script.settle_calls();
+    let mut forged = payment.clone();
+    forged["payload"]["signature"] = format!("0x{}", "ab".repeat(65)).into();
+    for _ in 0..3 {
+        assert_asked(&shop.pay("/cheap", &forged).await, "duplicate_settlement");
+    }
+    assert_eq!(shop.counts(), (1, 1, calls), "nobody was asked");
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+}
+
+#[tokio::test]
+async fn an_unanswered_settlement_is_asked_about_again_and_not_verified_again() {
+    for kind in [Kind::NoAnswer, Kind::BadAnswer, Kind::Internal] {
+        for (path, visits) in [("/cheap", 1), ("/first", 0)] {
+            let shop =
+                Shop::open(Script::new().on_settle([Act::Fail(kind), Act::Fail(kind), Act::Yes])).await;
+            let payment = shop.v2(path).await;
+            for round in 1..=2 {
+                let answer = shop.pay(path, &payment).await;
+                assert_refused(&answer, 502, "settlement_pending");
+                assert_eq!(answer.count("payment-required"), 0);
+                assert_no_receipt(&answer);
+                assert!(!answer.body.contains("scripted"), "{answer:?}");
+                assert_eq!(shop.counts(), (visits, 1, round), "{kind:?}");
+            }
+            assert_sold(&shop.pay(path, &payment).await, path);
+            assert_eq!(shop.counts(), (visits + 1, 1, 3), "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_settlement_that_was_never_asked_for_spends_nothing() {
+    for (kind, status) in [(Kind::Unreachable, 503), (Kind::Rejected, 502)] {
+        let shop = Shop::open(Script::new().on_settle([Act::Fail(kind), Act::Yes])).await;
+        let payment = shop.v2("/cheap").await;
+        assert_refused(&shop.pay("/cheap", &payment).await, status, "facilitator_unavailable");
+        assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+        assert_eq!(shop.counts(), (2, 2, 2), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_facilitator_that_panics_while_settling_keeps_the_payment_claimed() {
+    let shop = Shop::open(Script::new().on_settle([Act::Panic, Act::Yes])).await;
+    let payment = shop.v2("/cheap").await;
+    let answer = shop.pay("/cheap", &payment).await;
+    assert_refused(&answer, 502, "settlement_pending");
+    assert_eq!(answer.count("payment-required"), 0);
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+    assert_eq!(shop.counts(), (2, 1, 2));
+}
+
+#[tokio::test]
+async fn a_settlement_on_another_chain_is_none() {
+    let shop = Shop::open(Script::new().on_settle([Act::Elsewhere])).await;
+    let answer = shop.pay("/cheap", &shop.v2("/cheap").await).await;
+    assert_refused(&answer, 502, "settlement_pending");
+    assert_no_receipt(&answer);
+}
+
+#[tokio::test]
+async fn a_payment_that_is_used_up_when_asked_again_was_most_likely_ours() {
+    for reason in [
+        "invalid_exact_evm_nonce_already_used",
+        "duplicate_settlement",
+        // Nothing but our own time has run out; whether the first attempt landed is as unknown as before.
+        "invalid_exact_evm_payload_authorization_valid_before",
+    ] {
+        let script = Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::No(reason), Act::Yes]);
+        let shop = Shop::open(script).await;
+        let payment = shop.v2("/cheap").await;
+        for _ in 0..2 {
+            let answer = shop.pay("/cheap", &payment).await;
+            assert_refused(&answer, 502, "settlement_pending");
+            assert_eq!(answer.count("payment-required"), 0);
+            assert_no_receipt(&answer);
+        }
+        assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+        let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::No(reason), Act::Yes]);
+        let shop = Shop::open(script).await;
+        let payment = shop.v2("/cheap").await;
+        for _ in 0..2 {
+            let answer = shop.pay("/cheap", &payment).await;
+            assert_refused(&answer, 503, "settlement_pending");
+            assert_eq!(answer.decoded("payment-response").unwrap()["transaction"], HASH, "still known");
+        }
+        assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_settlement_that_surely_failed_frees_the_payment() {
+    let failed = "invalid_exact_evm_transaction_failed";
+    let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::No(failed), Act::Yes]);
+    let shop = Shop::open(script).await;
+    let payment = shop.v2("/cheap").await;
+    assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");
+    assert_not_settled(&shop.pay("/cheap", &payment).await, failed);
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+    assert_eq!(shop.script.verify_calls(), 2, "verified anew");
+}
+
+#[tokio::test]
+async fn what_a_facilitator_says_at_length_does_not_burst_the_answer() {
+    let long: &'static str = Box::leak("x\r\nset-cookie: a=b ".repeat(4_000).into_boxed_str());
+    let script = Script::new().on_verify([Act::No(long), Act::Yes]).on_settle([Act::No(long)]);
+    let shop = Shop::open(script).await;
+    let payment = shop.v2("/cheap").await;
+    for header in ["payment-required", "payment-response"] {
+        let answer = shop.pay("/cheap", &payment).await;
+        assert_eq!((answer.status, answer.count("set-cookie")), (402, 0));
+        assert!(answer.header(header).unwrap().len() < 8192, "{}", answer.header(header).unwrap().len());
+        assert!(answer.body.len() < 8192);
+    }
+}

@@ -1,0 +1,151 @@
+//! What the cases share, whatever the framework: signing, sending, and the look of a refusal.
+
+use std::io::ErrorKind;
+
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use x402_core::{
+    payment::{PaymentRequirements, Version},
+    scheme::ClientScheme,
+    wire::PaymentRequiredV1,
+};
+use x402_evm::exact;
+use x402_tests::{
+    chain,
+    serve::{Answer, encoded},
+};
+
+use crate::shop::Shop;
+
+/// Where clients reach the shop; not where it listens.
+pub const ORIGIN: &str = "https://shop.example.com";
+/// Who sells.
+pub const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+/// The network most things are sold on, in both versions' words.
+pub const NETWORK: &str = "eip155:84532";
+pub const NETWORK_V1: &str = "base-sepolia";
+/// USDC there.
+pub const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
+
+/// What every handler of a paid route says, and nobody else.
+pub const MARKER: &str = "sold:";
+
+/// What the handler of this route says.
+pub fn marker(route: &str) -> String {
+    format!("{MARKER}{route};")
+}
+
+/// Signs one of the ways to pay of a version 2 offer.
+pub async fn sign_v2(offer: &Value, option: usize) -> Value {
+    let accepted = &offer["accepts"][option];
+    let requirements: PaymentRequirements = serde_json::from_value(accepted.clone()).unwrap();
+    let payload = exact::client(chain::payer()).sign(Version::V2, &requirements).await.unwrap();
+    json!({ "x402Version": 2, "resource": offer["resource"], "accepted": accepted, "payload": payload })
+}
+
+/// Signs one of the ways to pay of a version 1 offer.
+pub async fn sign_v1(offer: &Value, option: usize) -> Value {
+    let accepted = &offer["accepts"][option];
+    let required: PaymentRequiredV1 = serde_json::from_value(offer.clone()).unwrap();
+    let requirements = required.into_model().unwrap().accepts.remove(option);
+    let payload = exact::client(chain::payer()).sign(Version::V1, &requirements).await.unwrap();
+    json!({
+        "x402Version": 1, "scheme": accepted["scheme"], "network": accepted["network"], "payload": payload,
+    })
+}
+
+/// The header that carries payments of the version this one states.
+pub fn header_of(payment: &Value) -> &'static str {
+    if payment["x402Version"] == 1 { "x-payment" } else { "payment-signature" }
+}
+
+impl Shop {
+    /// What an unpaid request is offered, in version 2.
+    pub async fn offer(&self, path: &str) -> Value {
+        self.get(path, &[]).await.decoded("payment-required").unwrap()
+    }
+
+    /// What an unpaid request is offered, in version 1.
+    pub async fn offer_v1(&self, path: &str) -> Value {
+        self.get(path, &[]).await.json().unwrap()
+    }
+
+    /// A good payment in version 2.
+    pub async fn v2(&self, path: &str) -> Value {
+        sign_v2(&self.offer(path).await, 0).await
+    }
+
+    /// A good payment in version 1.
+    pub async fn v1(&self, path: &str) -> Value {
+        sign_v1(&self.offer_v1(path).await, 0).await
+    }
+
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.serving.send(method, path, headers).await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", path, headers).await
+    }
+
+    /// A GET with this payment, in the header of its version.
+    pub async fn pay(&self, path: &str, payment: &Value) -> Answer {
+        self.get(path, &[(header_of(payment), &encoded(payment))]).await
+    }
+
+    /// A GET with this payment, its answer still to come.
+    pub async fn paying(&self, path: &str, payment: &Value) -> TcpStream {
+        let request = self.serving.request("GET", path, &[(header_of(payment), &encoded(payment))]);
+        self.serving.connect(request.as_bytes()).await.unwrap()
+    }
+
+    /// How often handlers of paid routes ran, payments were verified, and settled.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.visits.get(), self.script.verify_calls(), self.script.settle_calls())
+    }
+}
+
+/// An answer that gives nothing away, with this status and code.
+#[track_caller]
+pub fn assert_refused(answer: &Answer, status: u16, code: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+    assert!(!answer.body.contains(MARKER), "{answer:?}");
+    assert_eq!(answer.json().unwrap()["error"], code, "{answer:?}");
+}
+
+/// A 402 that asks for payment in both versions, for this reason.
+#[track_caller]
+pub fn assert_asked(answer: &Answer, reason: &str) {
+    assert_refused(answer, 402, reason);
+    let v2 = answer.decoded("payment-required").unwrap();
+    assert_eq!((&v2["x402Version"], &v2["error"]), (&json!(2), &json!(reason)), "{answer:?}");
+    let v1 = answer.json().unwrap();
+    assert_eq!(v1["x402Version"], 1, "{answer:?}");
+    assert!(!v1["accepts"].as_array().unwrap().is_empty(), "{answer:?}");
+    assert_no_receipt(answer);
+}
+
+#[track_caller]
+pub fn assert_no_receipt(answer: &Answer) {
+    assert_eq!(answer.count("payment-response") + answer.count("x-payment-response"), 0, "{answer:?}");
+}
+
+/// What was bought, with its receipt in version 2.
+#[track_caller]
+pub fn assert_sold(answer: &Answer, route: &str) {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.body.contains(&marker(route)), "{answer:?}");
+    assert_eq!(answer.decoded("payment-response").unwrap()["success"], true, "{answer:?}");
+}
+
+/// Nothing came over this connection, although the server had every opportunity.
+pub async fn assert_silent(connection: TcpStream) -> TcpStream {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    let connection = connection.into_std().unwrap();
+    let came = connection.peek(&mut [0; 64]);
+    assert!(matches!(&came, Err(error) if error.kind() == ErrorKind::WouldBlock), "{came:?} bytes came");
+    TcpStream::from_std(connection).unwrap()
+}

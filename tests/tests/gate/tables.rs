@@ -1,0 +1,258 @@
+//! axum alone: where a layer or a table may stand in a router, what it covers there, and what an extractor finds.
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+    routing::{any, get},
+};
+use tower::{Layer, ServiceExt};
+use x402_axum::{GateExt, Paid};
+use x402_core::gate::{PaymentGate, RequestDecision, RouteTable};
+use x402_tests::script::Script;
+
+use crate::{
+    routing::no_spelling_gets_in,
+    shop::{Goods, Shop, cent, dollar, who},
+    support::{MARKER, ORIGIN, assert_refused, assert_sold, marker},
+};
+
+async fn shop(router: impl FnOnce(&PaymentGate, &Goods) -> Router) -> Shop {
+    let shop = Shop::build(Script::new(), |gate| gate, router).await;
+    shop.gate.ready().await;
+    shop
+}
+
+fn prices(keys: &[&str]) -> RouteTable {
+    keys.iter().fold(RouteTable::new(), |table, key| table.route(key, cent()).unwrap())
+}
+
+fn shelves(goods: &Goods) -> Router {
+    Router::new()
+        .route("/cheap", any(goods.sells("/cheap")))
+        .route("/dear", get(goods.sells("/dear")))
+        .route("/dear/{id}", get(goods.sells("/dear/{id}")))
+        .route("/free", get(async || "free for all"))
+}
+
+fn table() -> RouteTable {
+    prices(&["/cheap"]).route("GET /dear", dollar()).unwrap().route("GET /dear/{id}", dollar()).unwrap()
+}
+
+#[tokio::test]
+async fn a_table_on_a_router_prices_its_routes() {
+    let shop = shop(|gate, goods| shelves(goods).route_layer(gate.charge_routes(table()).unwrap())).await;
+    no_spelling_gets_in(&shop).await;
+    assert_eq!(shop.offer("/dear/7?x").await["resource"]["url"], format!("{ORIGIN}/dear/7?x"));
+    assert_eq!(shop.get("/free", &[]).await.body, "free for all");
+    assert_eq!(shop.get("/nowhere", &[]).await.status, 404);
+    for (method, status) in [("HEAD", 402), ("GET", 402), ("POST", 405), ("OPTIONS", 405), ("TRACE", 405)] {
+        assert_eq!(shop.send(method, "/dear/7", &[("content-length", "0")]).await.status, status, "{method}");
+    }
+    for method in ["HEAD", "GET", "POST", "OPTIONS", "TRACE"] {
+        assert_eq!(shop.send(method, "/cheap", &[("content-length", "0")]).await.status, 402, "{method}");
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+    for (path, route) in [("/cheap", "/cheap"), ("/dear", "/dear"), ("/dear/7", "/dear/{id}")] {
+        assert_sold(&shop.pay(path, &shop.v2(path).await).await, route);
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_listed_is_free_and_a_line_without_one_lists_all() {
+    let shop = shop(|gate, goods| {
+        let routes =
+            Router::new().route("/any", any(goods.sells("/any"))).route("/get", any(goods.sells("/get")));
+        routes.route_layer(gate.charge_routes(prices(&["/any", "GET /get"])).unwrap())
+    })
+    .await;
+    for method in ["GET", "HEAD", "POST", "OPTIONS", "TRACE", "X"] {
+        assert_eq!(shop.send(method, "/any", &[("content-length", "0")]).await.status, 402, "{method}");
+        let status = if ["GET", "HEAD"].contains(&method) { 402 } else { 200 };
+        assert_eq!(shop.send(method, "/get", &[("content-length", "0")]).await.status, status, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_on_the_whole_router_refuses_what_matched_no_route() {
+    let fallback = |goods: &Goods| shelves(goods).fallback(goods.sells("the fallback"));
+    let strict = shop(|gate, goods| fallback(goods).layer(gate.charge_routes(table()).unwrap())).await;
+    for path in ["/nowhere", "/cheap/", "/dear/7/8"] {
+        let answer = strict.get(path, &[]).await;
+        assert_refused(&answer, 500, "payment_misconfigured");
+        assert_eq!(answer.count("payment-required"), 0);
+    }
+    assert_eq!(strict.get("/cheap", &[]).await.status, 402);
+    assert_eq!(strict.get("/free", &[]).await.body, "free for all");
+    assert_eq!(strict.counts(), (0, 0, 0));
+    let lenient =
+        shop(|gate, goods| fallback(goods).layer(gate.charge_routes(table().unrouted_is_free()).unwrap()))
+            .await;
+    assert_eq!(lenient.get("/nowhere", &[]).await.body, marker("the fallback"));
+    assert_eq!(
+        (lenient.get("/cheap", &[]).await.status, lenient.get("/dear/7", &[]).await.status),
+        (402, 402)
+    );
+    assert_eq!(lenient.visits.get(), 1);
+}
+
+#[tokio::test]
+async fn a_table_outside_of_its_router_lets_nothing_pass() {
+    let shop = shop(|gate, goods| {
+        let outside = gate.charge_routes(table()).unwrap().layer(shelves(goods));
+        Router::new().fallback_service(outside)
+    })
+    .await;
+    for path in ["/cheap", "/dear/7", "/free", "/nowhere"] {
+        assert_refused(&shop.get(path, &[]).await, 500, "payment_misconfigured");
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_nested_service_is_no_way_past_a_table() {
+    let shop = shop(|gate, goods| {
+        let routes = shelves(goods).nest_service("/files", any(goods.sells("files")));
+        routes.route_layer(gate.charge_routes(table()).unwrap())
+    })
+    .await;
+    // axum names no route for what is below the prefix, so a table cannot tell what it costs.
+    for path in ["/files/a", "/files/cheap", "/files/a/b"] {
+        assert_refused(&shop.get(path, &[]).await, 500, "payment_misconfigured");
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn nested_routes_are_listed_with_their_prefix() {
+    let outer = |gate: &PaymentGate, goods: &Goods| {
+        let inner = Router::new().route("/weather/{city}", get(goods.sells("weather")));
+        let table = prices(&["GET /api/weather/{city}"]);
+        Router::new().nest("/api", inner).route_layer(gate.charge_routes(table).unwrap())
+    };
+    let inner = |gate: &PaymentGate, goods: &Goods| {
+        let table = prices(&["GET /api/weather/{city}"]);
+        let inner = Router::new().route("/weather/{city}", get(goods.sells("weather")));
+        Router::new().nest("/api", inner.route_layer(gate.charge_routes(table).unwrap()))
+    };
+    let service = |gate: &PaymentGate, goods: &Goods| {
+        let table = prices(&["GET /api/weather/{city}"]);
+        let inner = Router::new().route("/weather/{city}", get(goods.sells("weather")));
+        Router::new().nest_service("/api", inner.route_layer(gate.charge_routes(table).unwrap()))
+    };
+    let deep = |gate: &PaymentGate, goods: &Goods| {
+        let table = prices(&["GET /api/weather/{city}"]);
+        let inner = Router::new().route("/{city}", get(goods.sells("weather")));
+        let inner = Router::new().nest("/weather", inner);
+        Router::new().nest("/api", inner).route_layer(gate.charge_routes(table).unwrap())
+    };
+    let each = |gate: &PaymentGate, goods: &Goods| {
+        let weather = get(goods.sells("weather")).layer(gate.charge(cent()).unwrap());
+        Router::new().nest("/api", Router::new().route("/weather/{city}", weather))
+    };
+    for shop in
+        [shop(outer).await, shop(inner).await, shop(service).await, shop(deep).await, shop(each).await]
+    {
+        let offer = shop.offer("/api/weather/rome?in=may").await;
+        assert_eq!(offer["resource"]["url"], format!("{ORIGIN}/api/weather/rome?in=may"));
+        assert_eq!(shop.get("/weather/rome", &[]).await.status, 404);
+        assert_sold(&shop.pay("/api/weather/rome", &shop.v2("/api/weather/rome").await).await, "weather");
+        assert_eq!(shop.counts(), (1, 1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_layer_on_a_router_covers_all_that_was_there_before_it() {
+    let shop = shop(|gate, goods| {
+        let shop = shelves(goods).fallback(goods.sells("the fallback")).layer(gate.charge(cent()).unwrap());
+        // As axum has it: what is added behind a layer is not under it.
+        shop.route("/later", get(async || "added later, and free"))
+    })
+    .await;
+    for path in ["/cheap", "/dear", "/dear/7", "/free", "/nowhere", "/"] {
+        let answer = shop.get(path, &[]).await;
+        assert_eq!((answer.status, answer.count("payment-required")), (402, 1), "{path}");
+    }
+    assert_eq!(shop.get("/later", &[]).await.body, "added later, and free");
+    assert_eq!(shop.counts(), (0, 0, 0));
+    assert_sold(&shop.pay("/nowhere", &shop.v2("/nowhere").await).await, "the fallback");
+}
+
+#[tokio::test]
+async fn a_fallback_can_be_charged_by_itself() {
+    let shop = shop(|gate, goods| {
+        shelves(goods).fallback_service(any(goods.sells("the fallback")).layer(gate.charge(cent()).unwrap()))
+    })
+    .await;
+    assert_eq!(shop.get("/nowhere/at/all", &[]).await.status, 402);
+    assert_eq!(shop.get("/free", &[]).await.status, 200);
+    assert_sold(&shop.pay("/x", &shop.v2("/x").await).await, "the fallback");
+}
+
+#[tokio::test]
+async fn a_layer_on_a_method_router_asks_for_other_methods_too_and_does_not_charge_a_405() {
+    let shop = shop(|gate, goods| {
+        Router::new()
+            .route("/layer", get(goods.sells("layer")).layer(gate.charge(cent()).unwrap()))
+            .route("/route_layer", get(goods.sells("route_layer")).route_layer(gate.charge(cent()).unwrap()))
+    })
+    .await;
+    let post = [("content-length", "0")];
+    assert_eq!(shop.send("POST", "/layer", &post).await.status, 402);
+    assert_eq!(shop.send("POST", "/route_layer", &post).await.status, 405);
+    let payment = shop.v2("/layer").await;
+    let header = x402_tests::serve::encoded(&payment);
+    let refused = shop.send("POST", "/layer", &[post[0], ("payment-signature", &header)]).await;
+    assert_eq!((refused.status, refused.count("payment-response")), (405, 0));
+    assert_eq!(shop.counts(), (0, 1, 0));
+    assert_sold(&shop.pay("/layer", &payment).await, "layer");
+}
+
+#[tokio::test]
+async fn trailing_slash_layers_do_not_open_a_way() {
+    // What normalises paths before the router sees them leads to the router's own paid routes.
+    let rewriting = async |mut request: Request<Body>, next: axum::middleware::Next| {
+        let path = request.uri().path().trim_end_matches('/').to_lowercase();
+        *request.uri_mut() = path.parse().unwrap_or_default();
+        next.run(request).await
+    };
+    let shop = shop(|gate, goods| {
+        let inner = shelves(goods).route_layer(gate.charge_routes(table()).unwrap());
+        let rewritten = axum::middleware::from_fn(rewriting).layer(inner);
+        Router::new().fallback_service(rewritten.map_response(|response: axum::response::Response| response))
+    })
+    .await;
+    for path in ["/cheap/", "/CHEAP", "/Dear/7/", "/dear//"] {
+        let answer = shop.get(path, &[]).await;
+        assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED, "{path} {answer:?}");
+        assert!(!answer.body.contains(MARKER));
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_handler_of_a_free_pass_sees_no_payment() {
+    let shop = Shop::build(
+        Script::new(),
+        |gate| gate.on_request(async |_| RequestDecision::Free),
+        |gate, _| {
+            let maybe = async |paid: Option<Paid>| format!("{}", paid.is_some());
+            Router::new()
+                .route("/maybe", get(maybe).layer(gate.charge(cent()).unwrap()))
+                .route("/must", get(who).layer(gate.charge(cent()).unwrap()))
+                .route("/bare", get(who))
+                .route("/bare-maybe", get(maybe))
+        },
+    )
+    .await;
+    for path in ["/maybe", "/bare-maybe"] {
+        let answer = shop.get(path, &[]).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "false"));
+    }
+    let must = shop.get("/must", &[]).await;
+    assert_eq!(must.status, 500);
+    assert!(must.body.contains("a hook let this request pass free: take `Option<Paid>`"), "{must:?}");
+    let bare = shop.get("/bare", &[]).await;
+    assert_eq!(bare.status, 500);
+    assert!(bare.body.contains("no payment layer is on its route"), "{bare:?}");
+}
