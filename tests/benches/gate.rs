@@ -44,10 +44,10 @@ fn app() -> Router {
         let payee = chain::merchant().address();
         let price = exact("$0.01").on(BASE_SEPOLIA).to(payee).or(exact("$0.01").on(BASE).to(payee));
         let prices = RouteTable::new().route("GET /paid/{id}", price).expect("a route");
-        let gated = Router::new()
+        let routes = Router::new()
             .route("/paid/{id}", get(async || "goods"))
-            .route("/free/{id}", get(async || "goods"))
-            .route_layer(gate.charge_routes(prices).expect("a layer"));
+            .route("/free/{id}", get(async || "goods"));
+        let gated = gate.charge_routes(routes, prices).expect("routes");
         runtime().block_on(gate.ready());
         gated.route("/bare/{id}", get(async || "goods"))
     };

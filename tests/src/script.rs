@@ -9,6 +9,8 @@ use std::{
 
 use tokio::sync::Notify;
 use x402_core::{
+    address::Address,
+    amount::Amount,
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
     network::{BASE, BASE_SEPOLIA, Network},
     payment::{
@@ -39,8 +41,16 @@ pub enum Act {
     Wait,
     /// Says yes, after others had a turn.
     Dawdle,
+    /// Says no, and that the transaction it told of failed, for this reason.
+    Reverted(&'static str),
     /// Says that the money moved, on another chain than it was asked about.
     Elsewhere,
+    /// Says that the money moved, and names no transaction.
+    NoProof,
+    /// Says that one atomic unit moved.
+    OneUnit,
+    /// Says yes, about another payer.
+    Stranger,
     /// Panics.
     Panic,
 }
@@ -228,6 +238,7 @@ impl Facilitator for Script {
                 message: Some("scripted".to_owned()),
                 payer: None,
             }),
+            Act::Stranger => VerifyResponse::Valid { payer: stranger() },
             _ => VerifyResponse::Valid { payer: None },
         })
     }
@@ -237,22 +248,27 @@ impl Facilitator for Script {
         self.0.settled.count();
         let network = payment.requirements.network.clone();
         let transaction: TransactionId = HASH.parse().expect("the hash is one");
-        Ok(match self.act(|plan| &mut plan.settle).await? {
-            Act::No(reason) => SettleResponse::Failed(SettleFailure {
+        let act = self.act(|plan| &mut plan.settle).await?;
+        Ok(match act {
+            Act::No(reason) | Act::Reverted(reason) => SettleResponse::Failed(SettleFailure {
                 reason: reason.into(),
                 message: Some("scripted".to_owned()),
                 payer: None,
-                transaction: None,
+                transaction: matches!(act, Act::Reverted(_)).then_some(transaction),
                 network,
             }),
             Act::Pending => SettleResponse::Pending(PendingSettlement { transaction, network, payer: None }),
             act => SettleResponse::Settled(Receipt {
-                transaction: Some(transaction),
+                transaction: Some(transaction).filter(|_| !matches!(act, Act::NoProof)),
                 network: if matches!(act, Act::Elsewhere) { Network::evm(1) } else { network },
-                payer: None,
-                amount: None,
+                payer: if matches!(act, Act::Stranger) { stranger() } else { None },
+                amount: matches!(act, Act::OneUnit).then(|| Amount::from(1)),
                 extensions: JsonMap::new(),
             }),
         })
     }
+}
+
+fn stranger() -> Option<Address> {
+    "0x000000000000000000000000000000000000dEaD".parse().ok()
 }

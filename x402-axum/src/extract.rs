@@ -66,6 +66,7 @@ impl std::error::Error for NotPaid {}
 
 impl IntoResponse for NotPaid {
     fn into_response(self) -> Response {
+        tracing::error!("{self}");
         (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
     }
 }

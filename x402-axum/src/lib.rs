@@ -16,14 +16,15 @@
 //! ```
 //!
 //! A layer on a route looks at no path: whatever the router sends there is charged. A table
-//! ([`GateExt::charge_routes`]) goes onto the router with [`Router::route_layer`](axum::Router::route_layer) and
-//! looks prices up by [`MatchedPath`]. Put a CORS layer outside of the gate, so that a browser's preflight, which
-//! cannot pay, is answered before it.
+//! ([`GateExt::charge_routes`]) is held against the router's own routes, and a key that is none of them is an error. Put
+//! a CORS layer outside of the gate, so that a browser's preflight, which cannot pay, is answered before it.
 
 mod extract;
+mod routes;
 
 use axum::{
-    extract::{MatchedPath, OriginalUri},
+    Router,
+    extract::{MatchedPath, NestedPath, OriginalUri},
     http::{Uri, request::Parts},
 };
 use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteTable};
@@ -32,20 +33,34 @@ use x402_tower::Routing;
 pub use extract::{NotPaid, Paid};
 pub use x402_tower::PaymentLayer;
 
-/// Layers for axum, straight from a gate.
+/// Charging in axum, straight from a gate.
 pub trait GateExt {
-    /// Charges for every request that reaches what is layered: a handler, a method router, a router.
+    /// A layer that charges for every request that reaches what is layered: a handler, a method router, a router.
     ///
     /// # Errors
     /// When the charge cannot work.
     fn charge(&self, charge: Charge) -> Result<PaymentLayer, ConfigError>;
 
-    /// Charges by route: the table's patterns are the router's own, such as `/weather/{city}`, with the prefix
-    /// they are nested under. Routes that are not listed are free.
+    /// Charges for the routes of a router by a table. The keys are the router's own patterns, such as
+    /// `/weather/{city}`, with the prefix of what is nested in it. The router has its state, and all the routes that
+    /// are to be charged; routes that are not listed, its fallback and routes added to the result are free.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use x402_axum::GateExt;
+    /// use x402_core::{gate::{ConfigError, PaymentGate, RouteTable, exact}, network::BASE};
+    ///
+    /// fn app(gate: &PaymentGate) -> Result<Router, ConfigError> {
+    ///     let app = Router::new().route("/weather/{city}", get(async || "sunny"));
+    ///     let price = exact("$0.01").on(BASE).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C");
+    ///     gate.charge_routes(app, RouteTable::new().route("GET /weather/{city}", price)?)
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// When a charge cannot work, or the table is empty.
-    fn charge_routes(&self, table: RouteTable) -> Result<PaymentLayer, ConfigError>;
+    /// When a charge cannot work, the table is empty, or a key is no route of the router's. That a route does not have
+    /// the key's method is not noticed.
+    fn charge_routes(&self, app: Router, table: RouteTable) -> Result<Router, ConfigError>;
 }
 
 impl GateExt for PaymentGate {
@@ -53,15 +68,25 @@ impl GateExt for PaymentGate {
         Ok(PaymentLayer::new(self.toll(charge)?, ROUTING))
     }
 
-    fn charge_routes(&self, table: RouteTable) -> Result<PaymentLayer, ConfigError> {
-        Ok(PaymentLayer::new(self.toll_by_route(table)?, ROUTING))
+    fn charge_routes(&self, app: Router, table: RouteTable) -> Result<Router, ConfigError> {
+        routes::check(&app, &table)?;
+        // Every key is a route that axum names; what it does not name, like a nested service, is none of them.
+        let toll = self.toll_by_route(table.unrouted_is_free())?;
+        Ok(app.route_layer(PaymentLayer::new(toll, ROUTING)))
     }
 }
 
 const ROUTING: Routing = Routing { route: matched_path, uri: original_uri };
 
+/// The pattern as the layered router has it: without the prefix under which that router is nested itself.
 fn matched_path(parts: &Parts) -> Option<&str> {
-    parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)
+    let whole = parts.extensions.get::<MatchedPath>()?.as_str();
+    let prefix = parts.extensions.get::<NestedPath>().map_or("", NestedPath::as_str);
+    match whole.strip_prefix(prefix.trim_end_matches('/')) {
+        Some("") => Some("/"),
+        Some(own) if own.starts_with('/') => Some(own),
+        _ => Some(whole),
+    }
 }
 
 /// Nesting strips the URI of its prefix; axum keeps the whole of it.

@@ -67,13 +67,13 @@ pub trait ServerScheme: Send + Sync + 'static {
     /// Reads what was signed and holds it against the requirements, as far as that goes without a chain.
     ///
     /// # Errors
-    /// [`InspectError`]: not of the scheme's shape, or plainly another payment than the one asked for.
+    /// When it is not of the scheme's shape.
     fn inspect(
         &self,
         version: Version,
         payload: &Value,
         requirements: &PaymentRequirements,
-    ) -> Result<PaymentIdentity, InspectError>;
+    ) -> Result<Inspection, MalformedPayload>;
 }
 
 /// The facilitator's role: verify and settle.
@@ -103,28 +103,33 @@ pub trait FacilitatorScheme: Send + Sync + 'static {
     ) -> impl Future<Output = Result<SettleResponse, FacilitatorError>> + Send;
 }
 
+/// What a scheme read in a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// Which payment it is, on the network and in the token of the requirements.
+    pub identity: PaymentIdentity,
+    /// Why it is plainly another payment than the one asked for, if it is.
+    pub mismatch: Option<Reason>,
+}
+
 /// What makes two presentations the same payment, whatever bytes they came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentIdentity {
-    /// Canonical: for EIP-3009 the chain, the token, the payer and the nonce, as numbers.
+    /// Canonical: for EIP-3009 the chain, the token, the payer and the nonce, as numbers. It can be read off the
+    /// chain by anyone.
     pub key: String,
+    /// Canonical: all that was signed, and the signature. Who presents the same holds the payment itself.
+    pub fingerprint: String,
     /// Who pays.
     pub payer: Address,
     /// When the payment can no longer be settled, in seconds since 1970.
     pub expires_at: u64,
 }
 
-/// Why a payment was turned away before any facilitator saw it.
+/// A payload that is not of its scheme's shape: what was expected, and nothing of what came.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InspectError {
-    /// Not of the scheme's shape: what was expected.
-    #[error("malformed payload: {0}")]
-    Malformed(String),
-    /// Another payment than the one asked for.
-    #[error("the payment does not meet the requirements: {0}")]
-    Mismatch(Reason),
-}
+#[error("malformed payload: {0}")]
+pub struct MalformedPayload(pub String);
 
 /// Why a scheme cannot do what it was asked.
 #[derive(Debug)]

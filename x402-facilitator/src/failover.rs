@@ -27,8 +27,8 @@ const REMEMBERED: usize = 4096;
 /// ([`Unreachable`](Kind::Unreachable)), and a payment that was once given to a facilitator to settle stays with
 /// that facilitator. A payment is settled by the one that verified it, as long as that one can be reached.
 ///
-/// One that did not answer is asked last for half a minute, and its kinds are left out of
-/// [`supported`](Facilitator::supported) until it answers again.
+/// One that did not answer is asked last for half a minute. What it last said stays part of
+/// [`supported`](Facilitator::supported) until it says something else: a moment's silence takes no network away.
 pub struct Facilitators {
     members: Vec<Member>,
     handlers: Mutex<Handlers>,
@@ -117,10 +117,13 @@ impl Facilitator for Facilitators {
     async fn supported(&self) -> Result<Supported, FacilitatorError> {
         let mut merged: Option<Supported> = None;
         let mut failed = None;
-        for answer in join_all(self.members.iter().map(Member::supported)).await {
-            match answer {
-                Ok(supported) => merge(merged.get_or_insert_default(), supported),
-                Err(error) => failed = failed.or(Some(error)),
+        let answers = join_all(self.members.iter().map(Member::supported)).await;
+        for (member, answer) in self.members.iter().zip(answers) {
+            if let Err(error) = answer {
+                failed = failed.or(Some(error));
+            }
+            if let Some(known) = &member.state().known {
+                merge(merged.get_or_insert_default(), known.clone());
             }
         }
         merged.ok_or_else(|| failed.expect("there is at least one facilitator"))

@@ -11,7 +11,9 @@
 //! with `error`, saying what was expected, beside the fields of a refusal. A facilitator that did not do its work
 //! is a 500, 502 or 503 with `error` alone: whether a settlement happened is then unknown.
 //!
-//! The API has no credentials of its own. Put authentication and rate limits in front of it.
+//! The API has no credentials of its own, and bounds only bodies: a client may take as long as it likes for its
+//! headers, and open as many connections as it likes. Put a proxy with authentication, rate and connection limits and
+//! time-outs for headers in front of it.
 
 use std::{future::IntoFuture, io, pin::pin, sync::Arc, time::Duration};
 

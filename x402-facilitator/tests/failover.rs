@@ -98,18 +98,30 @@ async fn two() -> (Facilitators, Puppet, Puppet) {
 }
 
 #[tokio::test]
-async fn supported_is_what_those_who_answer_say() {
+async fn supported_is_what_each_last_said() {
     let first = Puppet::new(&[EXACT]);
     let second = Puppet::new(&[EXACT, ("exact", BASE)]);
+    for puppet in [&first, &second] {
+        puppet.set(|script| script.supported = Some(Kind::Unreachable));
+    }
     let both = Facilitators::new(first.clone()).or(second.clone());
-    let kinds = async || both.supported().await.map(|supported| supported.kinds.len());
-    assert_eq!(kinds().await.unwrap(), 2);
-    second.set(|script| script.supported = Some(Kind::NoAnswer));
-    assert_eq!(kinds().await.unwrap(), 1);
-    first.set(|script| script.supported = Some(Kind::Unreachable));
-    assert_eq!(kinds().await.unwrap_err().kind(), Kind::Unreachable);
+    let networks = async || {
+        let supported = both.supported().await.map_err(|error| error.kind())?;
+        Ok(supported.kinds.into_iter().map(|kind| kind.network).collect::<Vec<_>>())
+    };
+    assert_eq!(networks().await, Err(Kind::Unreachable), "nothing is known of any");
+    first.set(|script| script.supported = None);
+    assert_eq!(networks().await.unwrap(), [BASE_SEPOLIA]);
     second.set(|script| script.supported = None);
-    assert_eq!(kinds().await.unwrap(), 2, "it is back by itself");
+    assert_eq!(networks().await.unwrap(), [BASE_SEPOLIA, BASE]);
+    for silence in [Kind::Unreachable, Kind::NoAnswer, Kind::Internal] {
+        for puppet in [&second, &first] {
+            puppet.set(|script| script.supported = Some(silence));
+            assert_eq!(networks().await.unwrap(), [BASE_SEPOLIA, BASE], "{silence:?}");
+        }
+    }
+    second.set(|script| (script.supported, script.kinds) = (None, vec![EXACT]));
+    assert_eq!(networks().await.unwrap(), [BASE_SEPOLIA], "it no longer says so");
 }
 
 #[tokio::test]

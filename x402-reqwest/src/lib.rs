@@ -27,11 +27,17 @@
 //!
 //! # What it never does
 //!
-//! - It never pays twice for one request. The answer to a paid request is returned whatever it is, another 402 too.
+//! - It never pays twice for one request. The answer to a paid request is returned whatever it is, another 402 too,
+//!   and [`ResponseExt::payment`] has the [`SignedPayment`] it came for.
+//!   A 409, 502 or 503 that says the payment is still being settled (`settlement_pending`, `payment_in_progress`) is
+//!   waited out first: the same payment is sent again after the server's `Retry-After`, three times at most, with
+//!   pauses of ten seconds at most. What then is the answer is returned. Time-outs of reqwest hold for each sending.
 //!   If there is no answer, the money may have moved all the same: the error is of the kind
-//!   [`ErrorKind::PaymentSent`] and holds the [`SignedPayment`], to be sent again instead of a new one.
-//!   A retrying middleware above repeats that very payment, because it is kept in the request's
-//!   [`Extensions`](http::Extensions); one below repeats it anyway.
+//!   [`ErrorKind::PaymentSent`] and holds the payment. To try again, put the payment into the new request
+//!   ([`with_extension`](reqwest_middleware::RequestBuilder::with_extension)); a request without it is a new purchase.
+//! - It never signs twice because a request is retried. Put a retrying middleware below this one
+//!   (`payments.attach(client)?.with(retry)`): whatever it does, it repeats the request with the payment it has.
+//!   One above works only if it passes the same [`Extensions`](http::Extensions) on, where the payment is kept.
 //!   A caller that gives up waiting (drops the future) keeps the payment only if the extensions are its own:
 //!   [`execute_with_extensions`](reqwest_middleware::ClientWithMiddleware::execute_with_extensions).
 //! - It never lets a payment follow a redirect to another origin. The redirect policy belongs to the client below,
@@ -44,6 +50,7 @@
 //! reqwest is used without a TLS provider of its own. If the process has installed none for rustls by the time a
 //! client is built, ring's is installed.
 
+mod body;
 mod builder;
 mod error;
 mod limits;
@@ -51,6 +58,7 @@ mod middleware;
 mod offer;
 mod origin;
 mod payment;
+mod pending;
 mod receipt;
 
 pub use builder::{Builder, Capped, Client, Uncapped};

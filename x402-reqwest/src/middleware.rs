@@ -18,6 +18,7 @@ use crate::{
     offer::{self, Answer},
     origin,
     payment::SignedPayment,
+    pending::{self, REPEATS},
 };
 
 pub(crate) type Selector = Arc<dyn Fn(&[PaymentRequirements]) -> Option<usize> + Send + Sync>;
@@ -67,7 +68,7 @@ impl PaymentMiddleware {
     }
 
     /// Builds the client and puts this middleware on it. Middleware added to the result sits below: it sees the
-    /// unpaid and the paid request one by one, and a retry there repeats the same payment.
+    /// unpaid and the paid request one by one, and a retry there repeats the same payment. This is the place for it.
     ///
     /// The client's redirect policy is replaced: redirects within an origin are followed, all others returned.
     ///
@@ -225,7 +226,7 @@ async fn sign(
     Ok(PaymentPayload { version, resource: Some(resource), accepted, payload, extensions })
 }
 
-/// Sends the request with its payment. Whatever the answer, it is the answer.
+/// Sends the request with its payment, again while the server says that it is pending. Any other answer is the answer.
 async fn send(
     payment: SignedPayment,
     mut request: Request,
@@ -233,12 +234,31 @@ async fn send(
     next: Next<'_>,
 ) -> Result<Response> {
     payment.attach_to(&mut request);
-    match next.run(request, extensions).await {
-        Ok(response) => {
-            tracing::debug!(host = payment.server(), status = response.status().as_u16(), "answered");
-            Ok(response)
+    let mut repeats = 0..REPEATS;
+    loop {
+        let again = request.try_clone();
+        let answer = match next.clone().run(request, extensions).await {
+            Ok(response) => pending::pause(response).await.map_err(Into::into),
+            Err(error) => Err(error),
+        };
+        let (pause, mut response) = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(Error::sent(payment, error).into()),
+        };
+        let (host, status) = (payment.server(), response.status().as_u16());
+        match (pause, again) {
+            (Some(pause), Some(again)) if repeats.next().is_some() => {
+                tracing::debug!(host, status, ?pause, "the payment is pending, sending it again");
+                drop(response);
+                tokio::time::sleep(pause).await;
+                request = again;
+            }
+            _ => {
+                tracing::debug!(host, status, "answered");
+                response.extensions_mut().insert(payment);
+                return Ok(response);
+            }
         }
-        Err(error) => Err(Error::sent(payment, error).into()),
     }
 }
 

@@ -1,11 +1,13 @@
-//! What the server says came of the payment.
+//! What came of the payment, on the response.
 
 use x402_core::{
     payment::SettleResponse,
     wire::{self, DecodeError, PAYMENT_RESPONSE, X_PAYMENT_RESPONSE},
 };
 
-/// Reads the receipt of a response.
+use crate::payment::SignedPayment;
+
+/// Reads what a response tells of its payment.
 pub trait ResponseExt {
     /// What the server says came of the payment, from `PAYMENT-RESPONSE` or `X-PAYMENT-RESPONSE`; `None` when it says
     /// nothing.
@@ -15,6 +17,27 @@ pub trait ResponseExt {
     /// # Errors
     /// When the header cannot be decoded.
     fn receipt(&self) -> Option<Result<SettleResponse, DecodeError>>;
+
+    /// The payment that was sent for this response; `None` when none was.
+    ///
+    /// After an answer that leaves its fate open, like a 5xx, hand it to the request that tries again, and no other is
+    /// signed:
+    ///
+    /// ```
+    /// use reqwest_middleware::ClientWithMiddleware;
+    /// use x402_reqwest::ResponseExt;
+    ///
+    /// async fn buy(client: &ClientWithMiddleware, url: &str) -> reqwest_middleware::Result<reqwest::Response> {
+    ///     let response = client.get(url).send().await?;
+    ///     match response.payment() {
+    ///         Some(payment) if response.status().is_server_error() => {
+    ///             client.get(url).with_extension(payment.clone()).send().await
+    ///         }
+    ///         _ => Ok(response),
+    ///     }
+    /// }
+    /// ```
+    fn payment(&self) -> Option<&SignedPayment>;
 }
 
 impl ResponseExt for reqwest::Response {
@@ -22,5 +45,9 @@ impl ResponseExt for reqwest::Response {
         let headers = self.headers();
         let header = headers.get(PAYMENT_RESPONSE).or_else(|| headers.get(X_PAYMENT_RESPONSE))?;
         Some(wire::decode_settle_header(header))
+    }
+
+    fn payment(&self) -> Option<&SignedPayment> {
+        self.extensions().get()
     }
 }

@@ -74,15 +74,23 @@ where
     };
     let ticket = match route.admit(view).await {
         Admission::Refused(answer) => return Ok(answer.map(GateBody::answer)),
-        Admission::Free => {
+        Admission::Free(pass) => {
             parts.extensions.insert(Access::Free);
-            let response = inner.call(Request::from_parts(parts, body)).await?;
+            let mut response = inner.call(Request::from_parts(parts, body)).await?;
+            pass.finish(response.headers_mut());
             return Ok(response.map(GateBody::inner));
         }
         Admission::Paid(ticket) => ticket,
     };
     parts.extensions.insert(Access::Paid(ticket.payment()));
-    let (mut head, body) = inner.call(Request::from_parts(parts, body)).await?.into_parts();
+    let response = match inner.call(Request::from_parts(parts, body)).await {
+        Ok(response) => response,
+        Err(error) => {
+            ticket.fail();
+            return Err(error);
+        }
+    };
+    let (mut head, body) = response.into_parts();
     match ticket.finish(head.status, &mut head.headers).await {
         Ok(()) => Ok(Response::from_parts(head, GateBody::inner(body))),
         Err(answer) => Ok(answer.map(GateBody::answer)),

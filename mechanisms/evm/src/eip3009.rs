@@ -94,9 +94,12 @@ impl Payload {
 
 impl Authorization {
     /// A token lets a payer's nonce be used once, so these four are the payment.
-    pub(crate) fn identity(&self, chain_id: u64, token: Address) -> PaymentIdentity {
+    pub(crate) fn identity(&self, chain_id: u64, token: Address, signature: &Bytes) -> PaymentIdentity {
+        let key = format!("eip155:{chain_id}/{token:#x}/{:#x}/{:#x}", self.from, self.nonce);
+        let Self { to, value, valid_after, valid_before, .. } = self;
         PaymentIdentity {
-            key: format!("eip155:{chain_id}/{token:#x}/{:#x}/{:#x}", self.from, self.nonce),
+            fingerprint: format!("{key}/{to:#x}/{value}/{valid_after}/{valid_before}/{signature:#x}"),
+            key,
             payer: to_core(self.from),
             expires_at: self.valid_before.saturating_to(),
         }

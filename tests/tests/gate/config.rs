@@ -1,5 +1,6 @@
 //! What is set up wrongly fails when it is set up, and says what to do.
 
+use axum::{Router, routing::get};
 use x402_axum::GateExt;
 use x402_core::{
     amount::Amount,
@@ -91,8 +92,8 @@ fn wrong() -> Vec<(Charge, &'static [&'static str])> {
         (permit2, &["eip155:4326", "EIP-3009"]),
         (exact("$1").on(SOLANA).to(SELLER), &["`exact`", "solana:", ".scheme("]),
         (cent().max_timeout_seconds(0), &["second"]),
-        (many, &["6144", "fewer"]),
-        (cent().describe("x".repeat(10_000)), &["6144", "say less"]),
+        (many, &["8192", "fewer"]),
+        (cent().describe("x".repeat(10_000)), &["8192", "say less"]),
     ]
 }
 
@@ -106,7 +107,8 @@ async fn a_charge_that_cannot_work_is_an_error_that_says_so() {
         };
         assert_says(&error, words);
         let table = RouteTable::new().route("GET /weather/{city}", charge).unwrap();
-        let error = gate.charge_routes(table).unwrap_err();
+        let app = Router::new().route("/weather/{city}", get(async || ""));
+        let error = gate.charge_routes(app, table).unwrap_err();
         assert!(matches!(error, ConfigError::Route { .. }));
         assert_says(&error, words);
         assert_says(&error, &["`GET /weather/{city}`"]);
@@ -117,7 +119,7 @@ async fn a_charge_that_cannot_work_is_an_error_that_says_so() {
 #[tokio::test]
 async fn a_table_that_cannot_work_is_an_error_that_says_so() {
     let gate = gate(&Script::new()).build().unwrap();
-    let error = gate.charge_routes(RouteTable::new()).unwrap_err();
+    let error = gate.charge_routes(Router::new(), RouteTable::new()).unwrap_err();
     assert!(matches!(error, ConfigError::EmptyTable));
     assert_says(&error, &["empty", "every request"]);
     for key in ["", "weather", "GET", "GET weather", "/a?b", "/a#b", "/{a", "GET /a b", "G@T /a"] {

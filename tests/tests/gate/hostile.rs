@@ -238,3 +238,43 @@ async fn an_unknown_version_is_refused_with_what_we_speak() {
     }
     assert_eq!(shop.counts(), (0, 0, 0));
 }
+
+#[tokio::test]
+async fn an_error_repeats_nothing_of_what_came() {
+    let shop = Shop::open(Script::new()).await;
+    let good = shop.v2("/cheap").await;
+    let secret = good["payload"]["signature"].clone();
+    let piece = secret.as_str().unwrap()[..24].to_owned();
+    let places = [
+        "/x402Version",
+        "/accepted",
+        "/accepted/scheme",
+        "/accepted/network",
+        "/accepted/amount",
+        "/accepted/asset",
+        "/accepted/payTo",
+        "/accepted/maxTimeoutSeconds",
+        "/accepted/extra",
+        "/payload",
+        "/payload/authorization",
+        "/payload/authorization/value",
+        "/payload/authorization/validAfter",
+        "/payload/authorization/nonce",
+        "/resource",
+        "/resource/url",
+        "/resource/tags",
+        "/extensions",
+    ];
+    for place in places {
+        for shape in [secret.clone(), json!([secret]), json!({ piece.as_str(): secret })] {
+            let mut payment = good.clone();
+            payment["resource"]["tags"] = json!([]);
+            payment["extensions"] = json!({});
+            *payment.pointer_mut(place).unwrap() = shape;
+            let answer = shop.pay("/cheap", &payment).await;
+            let offer = answer.decoded("payment-required").unwrap_or_default();
+            let said = format!("{answer:?}{offer}");
+            assert!(!said.contains(&piece), "{place}: {said}");
+        }
+    }
+}

@@ -7,6 +7,7 @@
 
 mod availability;
 mod config;
+mod debts;
 mod far;
 mod fields;
 mod hooks;

@@ -145,6 +145,10 @@ async fn a_network_without_a_name_in_version_1_is_offered_in_version_2_alone() {
     assert_eq!(column(&shop.offer_v1("/cheap").await, "network"), ["base-sepolia"]);
     assert_sold(&shop.pay("/cheap", &shop.v2("/cheap").await).await, "/cheap");
     assert_eq!(shop.pay("/cheap", &shop.v1("/cheap").await).await.status, 200);
+
+    let script = Script::new().networks([NAMELESS]).versions([Version::V1]);
+    let shop = Shop::selling(script, exact("$0.01").on(NAMELESS).to(SELLER)).await;
+    assert_refused(&shop.get("/cheap", &[]).await, 503, "payment_unavailable");
 }
 
 fn token(address: &str, symbol: &'static str, decimals: u8) -> Token {

@@ -5,7 +5,7 @@ use x402_tests::script::{Act, HASH, Script};
 
 use crate::{
     shop::Shop,
-    support::{MARKER, NETWORK, assert_asked, assert_no_receipt, assert_refused, assert_sold},
+    support::{MARKER, NETWORK, assert_no_receipt, assert_refused, assert_sold},
 };
 
 /// The money surely did not move: a 402 that asks for nothing.
@@ -74,7 +74,7 @@ async fn a_pending_settlement_that_lands_serves_the_same_payment() {
         let visits = shop.visits.get();
         assert_sold(&shop.pay(path, &payment).await, path);
         assert_eq!(shop.counts(), (visits + 1, 1, 4));
-        assert_asked(&shop.pay(path, &payment).await, "duplicate_settlement");
+        assert_spent(&shop.pay(path, &payment).await);
         assert_eq!(shop.script.settle_calls(), 4);
     }
     let shop = Shop::open(Script::new().on_settle([Act::Pending, Act::Yes])).await;
@@ -91,7 +91,7 @@ async fn a_pending_payment_can_be_claimed_by_nobody_else() {
     let mut forged = payment.clone();
     forged["payload"]["signature"] = format!("0x{}", "ab".repeat(65)).into();
     for _ in 0..3 {
-        assert_asked(&shop.pay("/cheap", &forged).await, "duplicate_settlement");
+        assert_refused(&shop.pay("/cheap", &forged).await, 409, "payment_in_progress");
     }
     assert_eq!(shop.counts(), (1, 1, calls), "nobody was asked");
     assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
@@ -149,12 +149,14 @@ async fn a_settlement_on_another_chain_is_none() {
 }
 
 #[tokio::test]
-async fn a_payment_that_is_used_up_when_asked_again_was_most_likely_ours() {
+async fn a_no_to_the_second_question_says_nothing_about_the_first_attempt() {
     for reason in [
         "invalid_exact_evm_nonce_already_used",
         "duplicate_settlement",
-        // Nothing but our own time has run out; whether the first attempt landed is as unknown as before.
+        // Whether the first attempt landed is as unknown as before.
         "invalid_exact_evm_payload_authorization_valid_before",
+        "invalid_exact_evm_transaction_failed",
+        "insufficient_funds",
     ] {
         let script = Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::No(reason), Act::Yes]);
         let shop = Shop::open(script).await;
@@ -179,9 +181,9 @@ async fn a_payment_that_is_used_up_when_asked_again_was_most_likely_ours() {
 }
 
 #[tokio::test]
-async fn a_resumed_settlement_that_surely_failed_frees_the_payment() {
+async fn the_failure_of_the_transaction_that_was_watched_frees_the_payment() {
     let failed = "invalid_exact_evm_transaction_failed";
-    let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::No(failed), Act::Yes]);
+    let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::Reverted(failed), Act::Yes]);
     let shop = Shop::open(script).await;
     let payment = shop.v2("/cheap").await;
     assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");

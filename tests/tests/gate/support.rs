@@ -126,6 +126,15 @@ pub fn assert_asked(answer: &Answer, reason: &str) {
     assert_no_receipt(answer);
 }
 
+/// A 402 that asks for nothing: the payment has bought its answer.
+#[track_caller]
+pub fn assert_spent(answer: &Answer) {
+    assert_refused(answer, 402, "duplicate_settlement");
+    assert_eq!(answer.count("payment-required"), 0, "{answer:?}");
+    assert!(answer.json().unwrap().get("accepts").is_none(), "{answer:?}");
+    assert_no_receipt(answer);
+}
+
 #[track_caller]
 pub fn assert_no_receipt(answer: &Answer) {
     assert_eq!(answer.count("payment-response") + answer.count("x-payment-response"), 0, "{answer:?}");

@@ -8,8 +8,9 @@ use axum::{
 };
 use tower::{Layer, ServiceExt};
 use x402_axum::{GateExt, Paid};
-use x402_core::gate::{PaymentGate, RequestDecision, RouteTable};
+use x402_core::gate::{ConfigError, PaymentGate, RequestDecision, RouteTable};
 use x402_tests::script::Script;
+use x402_tower::{PaymentLayer, Routing};
 
 use crate::{
     routing::no_spelling_gets_in,
@@ -41,7 +42,7 @@ fn table() -> RouteTable {
 
 #[tokio::test]
 async fn a_table_on_a_router_prices_its_routes() {
-    let shop = shop(|gate, goods| shelves(goods).route_layer(gate.charge_routes(table()).unwrap())).await;
+    let shop = shop(|gate, goods| gate.charge_routes(shelves(goods), table()).unwrap()).await;
     no_spelling_gets_in(&shop).await;
     assert_eq!(shop.offer("/dear/7?x").await["resource"]["url"], format!("{ORIGIN}/dear/7?x"));
     assert_eq!(shop.get("/free", &[]).await.body, "free for all");
@@ -63,7 +64,7 @@ async fn a_method_that_is_not_listed_is_free_and_a_line_without_one_lists_all() 
     let shop = shop(|gate, goods| {
         let routes =
             Router::new().route("/any", any(goods.sells("/any"))).route("/get", any(goods.sells("/get")));
-        routes.route_layer(gate.charge_routes(prices(&["/any", "GET /get"])).unwrap())
+        gate.charge_routes(routes, prices(&["/any", "GET /get"])).unwrap()
     })
     .await;
     for method in ["GET", "HEAD", "POST", "OPTIONS", "TRACE", "X"] {
@@ -74,85 +75,115 @@ async fn a_method_that_is_not_listed_is_free_and_a_line_without_one_lists_all() 
 }
 
 #[tokio::test]
-async fn a_table_on_the_whole_router_refuses_what_matched_no_route() {
+async fn the_fallback_of_a_charged_router_is_free() {
     let fallback = |goods: &Goods| shelves(goods).fallback(goods.sells("the fallback"));
-    let strict = shop(|gate, goods| fallback(goods).layer(gate.charge_routes(table()).unwrap())).await;
+    let shop = shop(|gate, goods| gate.charge_routes(fallback(goods), table()).unwrap()).await;
+    assert_eq!(shop.visits.get(), 0, "no handler runs while the table is checked");
     for path in ["/nowhere", "/cheap/", "/dear/7/8"] {
-        let answer = strict.get(path, &[]).await;
-        assert_refused(&answer, 500, "payment_misconfigured");
-        assert_eq!(answer.count("payment-required"), 0);
+        assert_eq!(shop.get(path, &[]).await.body, marker("the fallback"));
     }
-    assert_eq!(strict.get("/cheap", &[]).await.status, 402);
-    assert_eq!(strict.get("/free", &[]).await.body, "free for all");
-    assert_eq!(strict.counts(), (0, 0, 0));
-    let lenient =
-        shop(|gate, goods| fallback(goods).layer(gate.charge_routes(table().unrouted_is_free()).unwrap()))
-            .await;
-    assert_eq!(lenient.get("/nowhere", &[]).await.body, marker("the fallback"));
-    assert_eq!(
-        (lenient.get("/cheap", &[]).await.status, lenient.get("/dear/7", &[]).await.status),
-        (402, 402)
-    );
-    assert_eq!(lenient.visits.get(), 1);
+    assert_eq!((shop.get("/cheap", &[]).await.status, shop.get("/dear/7", &[]).await.status), (402, 402));
+    assert_eq!(shop.visits.get(), 3);
 }
 
 #[tokio::test]
-async fn a_table_outside_of_its_router_lets_nothing_pass() {
-    let shop = shop(|gate, goods| {
-        let outside = gate.charge_routes(table()).unwrap().layer(shelves(goods));
-        Router::new().fallback_service(outside)
-    })
-    .await;
+async fn a_table_that_sees_no_routes_lets_nothing_pass_unless_told_to() {
+    let outside = |gate: &PaymentGate, goods: &Goods, table: RouteTable| {
+        let layer = PaymentLayer::new(gate.toll_by_route(table).unwrap(), Routing::NONE);
+        Router::new().fallback_service(layer.layer(shelves(goods)))
+    };
+    let strict = shop(|gate, goods| outside(gate, goods, table())).await;
     for path in ["/cheap", "/dear/7", "/free", "/nowhere"] {
-        assert_refused(&shop.get(path, &[]).await, 500, "payment_misconfigured");
+        assert_refused(&strict.get(path, &[]).await, 500, "payment_misconfigured");
     }
-    assert_eq!(shop.counts(), (0, 0, 0));
+    assert_eq!(strict.counts(), (0, 0, 0));
+    let lenient = shop(|gate, goods| outside(gate, goods, table().unrouted_is_free())).await;
+    assert_eq!(lenient.get("/free", &[]).await.body, "free for all");
 }
 
 #[tokio::test]
-async fn a_nested_service_is_no_way_past_a_table() {
+async fn a_key_that_is_no_route_of_the_router_is_an_error() {
+    let wrong: &[(&str, Option<&str>)] = &[
+        ("GET /chaep", None),
+        ("GET /cheap/", None),
+        ("/Cheap", None),
+        ("GET /dear/:id", Some("/dear/{id}")),
+        ("GET /dear/{name}", Some("/dear/{id}")),
+        ("/dear/*", Some("/dear/{id}")),
+        ("/dear/{*rest}", Some("/dear/{id}")),
+        ("GET /weather/{city}", None),
+        ("GET /api/weather", None),
+        ("/files/{*rest}", None),
+        ("/files", None),
+    ];
     let shop = shop(|gate, goods| {
-        let routes = shelves(goods).nest_service("/files", any(goods.sells("files")));
-        routes.route_layer(gate.charge_routes(table()).unwrap())
+        let inner = Router::new().route("/weather/{city}", get(goods.sells("weather")));
+        let app = || {
+            let shelves = shelves(goods).nest("/api", inner.clone());
+            shelves.nest_service("/files", any(goods.sells("files"))).fallback(goods.sells("the fallback"))
+        };
+        for (key, expected) in wrong {
+            let error = gate.charge_routes(app(), prices(&[key])).unwrap_err();
+            let ConfigError::NoSuchRoute { route, nearest } = &error else { panic!("{key}: {error}") };
+            assert_eq!((route.as_str(), nearest.as_deref()), (*key, *expected), "{error}");
+        }
+        assert!(gate.charge_routes(Router::new(), prices(&["/cheap"])).is_err());
+        for key in ["POST /api/weather/{city}", "/cheap", "GET /dear/{id}"] {
+            assert!(gate.charge_routes(app(), prices(&[key])).is_ok(), "{key}");
+        }
+        app()
     })
     .await;
-    // axum names no route for what is below the prefix, so a table cannot tell what it costs.
-    for path in ["/files/a", "/files/cheap", "/files/a/b"] {
-        assert_refused(&shop.get(path, &[]).await, 500, "payment_misconfigured");
-    }
-    assert_eq!(shop.counts(), (0, 0, 0));
+    assert_eq!(shop.visits.get(), 0, "no handler runs while a table is checked");
 }
 
 #[tokio::test]
-async fn nested_routes_are_listed_with_their_prefix() {
+async fn nested_routes_are_listed_as_the_layered_router_has_them() {
     let outer = |gate: &PaymentGate, goods: &Goods| {
         let inner = Router::new().route("/weather/{city}", get(goods.sells("weather")));
         let table = prices(&["GET /api/weather/{city}"]);
-        Router::new().nest("/api", inner).route_layer(gate.charge_routes(table).unwrap())
+        gate.charge_routes(Router::new().nest("/api", inner), table).unwrap()
     };
     let inner = |gate: &PaymentGate, goods: &Goods| {
-        let table = prices(&["GET /api/weather/{city}"]);
+        let table = prices(&["GET /weather/{city}"]);
         let inner = Router::new().route("/weather/{city}", get(goods.sells("weather")));
-        Router::new().nest("/api", inner.route_layer(gate.charge_routes(table).unwrap()))
+        Router::new().nest("/api", gate.charge_routes(inner, table).unwrap())
     };
     let service = |gate: &PaymentGate, goods: &Goods| {
-        let table = prices(&["GET /api/weather/{city}"]);
+        let table = prices(&["GET /weather/{city}"]);
         let inner = Router::new().route("/weather/{city}", get(goods.sells("weather")));
-        Router::new().nest_service("/api", inner.route_layer(gate.charge_routes(table).unwrap()))
+        Router::new().nest_service("/api", gate.charge_routes(inner, table).unwrap())
     };
     let deep = |gate: &PaymentGate, goods: &Goods| {
         let table = prices(&["GET /api/weather/{city}"]);
         let inner = Router::new().route("/{city}", get(goods.sells("weather")));
         let inner = Router::new().nest("/weather", inner);
-        Router::new().nest("/api", inner).route_layer(gate.charge_routes(table).unwrap())
+        gate.charge_routes(Router::new().nest("/api", inner), table).unwrap()
+    };
+    let middle = |gate: &PaymentGate, goods: &Goods| {
+        let table = prices(&["GET /weather/{city}"]);
+        let inner = Router::new().route("/{city}", get(goods.sells("weather")));
+        let inner = gate.charge_routes(Router::new().nest("/weather", inner), table).unwrap();
+        Router::new().nest("/api", inner)
+    };
+    let root = |gate: &PaymentGate, goods: &Goods| {
+        let inner = Router::new().route("/", get(goods.sells("weather")));
+        let inner = gate.charge_routes(inner, prices(&["GET /"])).unwrap();
+        Router::new().nest("/api/weather/{city}", inner)
     };
     let each = |gate: &PaymentGate, goods: &Goods| {
         let weather = get(goods.sells("weather")).layer(gate.charge(cent()).unwrap());
         Router::new().nest("/api", Router::new().route("/weather/{city}", weather))
     };
-    for shop in
-        [shop(outer).await, shop(inner).await, shop(service).await, shop(deep).await, shop(each).await]
-    {
+    for shop in [
+        shop(outer).await,
+        shop(inner).await,
+        shop(service).await,
+        shop(deep).await,
+        shop(middle).await,
+        shop(root).await,
+        shop(each).await,
+    ] {
         let offer = shop.offer("/api/weather/rome?in=may").await;
         assert_eq!(offer["resource"]["url"], format!("{ORIGIN}/api/weather/rome?in=may"));
         assert_eq!(shop.get("/weather/rome", &[]).await.status, 404);
@@ -217,7 +248,7 @@ async fn trailing_slash_layers_do_not_open_a_way() {
         next.run(request).await
     };
     let shop = shop(|gate, goods| {
-        let inner = shelves(goods).route_layer(gate.charge_routes(table()).unwrap());
+        let inner = gate.charge_routes(shelves(goods), table()).unwrap();
         let rewritten = axum::middleware::from_fn(rewriting).layer(inner);
         Router::new().fallback_service(rewritten.map_response(|response: axum::response::Response| response))
     })

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use super::{
     builder::GateInner,
     charge::SettleTiming,
-    claim::Claimed,
+    claim::Claim,
     offer::{Matched, Offer},
     refusal::{Asked, Refusal, expose},
     request::{RequestDecision, RequestView},
@@ -20,7 +20,7 @@ use crate::{
     address::Address,
     amount::Amount,
     network::Network,
-    payment::{JsonMap, Payment, Receipt, SettleResponse, Version},
+    payment::{JsonMap, Receipt, SettleResponse, Version},
     wire::{self, DecodeError},
 };
 
@@ -31,8 +31,8 @@ const SETTLEMENT_OVERRIDES: HeaderName = HeaderName::from_static("settlement-ove
 #[derive(Debug)]
 #[must_use]
 pub enum Admission {
-    /// A hook lets it pass without payment.
-    Free,
+    /// A hook lets it pass without payment: call the handler, then [`FreePass::finish`].
+    Free(FreePass),
     /// It is paid for: call the handler, then [`Ticket::finish`].
     Paid(Ticket),
     /// It is not; here is the answer.
@@ -62,11 +62,25 @@ struct Details {
     receipt: Option<Receipt>,
 }
 
+/// A request to a charged route that passes without payment.
+#[derive(Debug)]
+#[must_use = "what is given away to one must not be cached for all"]
+pub struct FreePass(());
+
+impl FreePass {
+    /// Completes the head of the handler's answer: no shared cache may keep what is charged to others.
+    pub fn finish(self, headers: &mut HeaderMap) {
+        headers.remove(&SETTLEMENT_OVERRIDES);
+        keep_private(headers);
+    }
+}
+
 impl PaymentInfo {
-    fn new(payment: &Payment, payer: &Address, receipt: Option<&Receipt>) -> Self {
+    fn new(claim: &Claim, receipt: Option<&Receipt>) -> Self {
+        let payment = claim.payment();
         Self(Arc::new(Details {
             version: payment.payload.version,
-            payer: payer.clone(),
+            payer: claim.payer().clone(),
             network: payment.requirements.network.clone(),
             asset: payment.requirements.asset.clone(),
             amount: payment.requirements.amount,
@@ -106,18 +120,19 @@ impl PaymentInfo {
 }
 
 /// A request that is paid for. Dropped without [`finish`](Self::finish), as when the handler panics or the client
-/// goes away, a payment not yet settled is released.
+/// goes away, a payment not yet settled is released. One that was settled before the handler can be presented again
+/// after a panic, and is spent when the client went away.
 #[must_use = "a ticket that is not finished settles nothing"]
 pub struct Ticket {
     gate: Arc<GateInner>,
     priced: Arc<Priced>,
     version: Version,
-    state: Paid,
+    state: Box<Paid>,
 }
 
 enum Paid {
     Verified(Verified),
-    Settled(Arc<Settled>),
+    Settled(Settled),
 }
 
 /// Takes the payment of a request.
@@ -129,7 +144,7 @@ pub(super) async fn admit(
     for hook in &gate.request_hooks {
         match hook(request.to_info()).await {
             RequestDecision::Charge => {}
-            RequestDecision::Free => return Admission::Free,
+            RequestDecision::Free => return Admission::Free(FreePass(())),
             RequestDecision::Refuse(reason) => {
                 return Admission::Refused(Refusal::forbidden(reason).encode(None));
             }
@@ -161,7 +176,7 @@ pub(super) async fn admit(
     match outcome {
         Ok(state) => {
             let (gate, priced) = (gate.clone(), priced.clone());
-            Admission::Paid(Ticket { gate, priced, version: asked.version, state })
+            Admission::Paid(Ticket { gate, priced, version: asked.version, state: Box::new(state) })
         }
         Err(refusal) => Admission::Refused(refusal.encode(Some(&asked))),
     }
@@ -171,12 +186,12 @@ pub(super) async fn admit(
 async fn pay(gate: &Arc<GateInner>, priced: &Priced, candidates: Vec<Matched>) -> Result<Paid, Refusal> {
     let mut refused = None;
     for candidate in candidates {
-        let claimed = Claimed::take(&gate.claims, candidate)?;
-        match Verified::verify(gate, claimed).await {
+        let claim = gate.claims.take(candidate, priced.id)?;
+        match Verified::verify(gate, claim).await {
             Ok(verified) => {
-                let first = priced.charge.timing == SettleTiming::BeforeHandler || verified.is_unresolved();
+                let first = priced.charge.timing == SettleTiming::BeforeHandler || verified.is_held();
                 return Ok(match first {
-                    true => Paid::Settled(Settled::settle(gate, verified).await?),
+                    true => Paid::Settled(Settled::settle(gate, verified).await?.serving()),
                     false => Paid::Verified(verified),
                 });
             }
@@ -190,11 +205,9 @@ async fn pay(gate: &Arc<GateInner>, priced: &Priced, candidates: Vec<Matched>) -
 impl Ticket {
     /// What the handler may know of the payment.
     pub fn payment(&self) -> PaymentInfo {
-        match &self.state {
-            Paid::Verified(verified) => PaymentInfo::new(verified.payment(), verified.payer(), None),
-            Paid::Settled(settled) => {
-                PaymentInfo::new(settled.payment(), settled.payer(), Some(settled.receipt()))
-            }
+        match &*self.state {
+            Paid::Verified(verified) => PaymentInfo::new(verified.claim(), None),
+            Paid::Settled(settled) => PaymentInfo::new(settled.claim(), Some(settled.receipt())),
         }
     }
 
@@ -205,7 +218,7 @@ impl Ticket {
     /// The answer to give in place of the handler's, which must be dropped: the settlement failed.
     pub async fn finish(self, status: StatusCode, headers: &mut HeaderMap) -> Result<(), Response<Bytes>> {
         headers.remove(&SETTLEMENT_OVERRIDES);
-        let settled = match self.state {
+        let settled = match *self.state {
             Paid::Settled(settled) => settled,
             Paid::Verified(_) if status.is_client_error() || status.is_server_error() => return Ok(()),
             Paid::Verified(verified) => Settled::settle(&self.gate, verified).await.map_err(|refusal| {
@@ -213,11 +226,18 @@ impl Ticket {
                 refusal.encode(Some(&asked))
             })?,
         };
-        let (name, value) = receipt_header(self.version, settled.receipt().clone());
+        let (name, value) = receipt_header(self.version, settled.served());
         headers.insert(name, value);
         keep_private(headers);
         expose(headers);
         Ok(())
+    }
+
+    /// There is no answer to finish: the handler failed. A payment settled before it keeps its claim to an answer.
+    pub fn fail(self) {
+        if let Paid::Settled(settled) = *self.state {
+            settled.unserved();
+        }
     }
 }
 

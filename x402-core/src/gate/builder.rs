@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use http::{HeaderName, Uri};
+use tokio::sync::watch;
 
 use super::{
     Charge, ConfigError, RequestDecision, RequestInfo, RouteTable, Toll, capabilities::Capabilities,
@@ -33,6 +34,8 @@ pub(super) struct GateInner {
     pub(super) v1: bool,
     pub(super) aliases: Vec<HeaderName>,
     pub(super) claims: Arc<Claims>,
+    /// How many settlements are under way.
+    pub(super) settling: watch::Sender<usize>,
 }
 
 pub(super) type RequestHook = Arc<dyn Fn(RequestInfo) -> BoxFuture<'static, RequestDecision> + Send + Sync>;
@@ -58,6 +61,13 @@ impl PaymentGate {
     /// and for services that want to be ready before they listen.
     pub async fn ready(&self) {
         self.inner.capabilities.ready().await;
+    }
+
+    /// Waits until no settlement is under way. A settlement outlives a client that hangs up, but not the runtime:
+    /// call this when the server has shut down, before the process ends.
+    pub async fn settled(&self) {
+        // The sender lives in `self`.
+        let _ = self.inner.settling.subscribe().wait_for(|running| *running == 0).await;
     }
 
     /// Charges for everything an adapter brings here.
@@ -170,7 +180,8 @@ impl GateBuilder {
             request_hooks: self.request_hooks,
             v1: self.v1,
             aliases: self.aliases,
-            claims: Arc::default(),
+            claims: Claims::of_process(),
+            settling: watch::Sender::new(0),
         };
         Ok(PaymentGate { inner: Arc::new(inner) })
     }

@@ -14,7 +14,7 @@ use crate::{
     payment::Supported,
 };
 
-const REFRESH_EVERY: Duration = Duration::from_secs(300);
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 const LONGEST_ANSWER: Duration = Duration::from_secs(30);
@@ -76,8 +76,12 @@ async fn keep_fresh(
                     known.store(Some(Arc::new(Known { epoch, supported })));
                     tell.send_replace(true);
                 }
-                retry = FIRST_RETRY;
-                REFRESH_EVERY
+                if known.load().as_ref().is_some_and(|known| known.supported.kinds.is_empty()) {
+                    back_off(&mut retry)
+                } else {
+                    retry = FIRST_RETRY;
+                    REFRESH_EVERY
+                }
             }
             Err(error) => {
                 let paid_routes = if known.load().is_some() { "go on as before" } else { "answer 503" };
@@ -85,13 +89,17 @@ async fn keep_fresh(
                     %error, retry_in = ?retry,
                     "the facilitator does not tell what it supports; paid routes {paid_routes}"
                 );
-                let pause = retry;
-                retry = (retry * 2).min(LAST_RETRY);
-                pause
+                back_off(&mut retry)
             }
         };
         tokio::time::sleep(pause).await;
     }
+}
+
+fn back_off(retry: &mut Duration) -> Duration {
+    let pause = *retry;
+    *retry = (pause * 2).min(LAST_RETRY);
+    pause
 }
 
 /// Asks in a task of its own: a facilitator that panics, or never answers, is asked again.

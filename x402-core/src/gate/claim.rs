@@ -1,22 +1,25 @@
 //! One payment buys one answer: claims on payments, in this process.
 //!
-//! A claim is taken before a payment is verified, and ends in one of three ways. *Released*: nothing was charged,
-//! and the payment can be presented again. *Spent*: it bought its answer, and buys no other. *Unresolved*: the money
-//! may have moved; whoever presents the payment again makes us ask the facilitator again, never pay again.
+//! A claim is taken before a payment is verified, and ends in one of these ways:
+//!
+//! - *Released*: nothing was charged, and the payment can be presented again.
+//! - *Spent*: it bought its answer, and buys no other.
+//! - *Held*: the money may have moved, or it did and nothing was served for it. Whoever presents the same payment
+//!   again, at the same route, is served once it has settled; nobody is asked to pay again.
 
 use std::{
     collections::HashMap,
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
-
-use serde_json::Value;
 
 use super::{offer::Matched, refusal::Refusal};
 use crate::{
     address::Address,
-    payment::{Payment, PendingSettlement, Reason},
+    payment::{Payment, PendingSettlement, Receipt},
+    scheme::PaymentIdentity,
 };
 
 /// How many claims are kept at most; beyond it payments are refused with 503.
@@ -26,25 +29,10 @@ const LONGEST_SECONDS: u64 = 24 * 60 * 60;
 /// How long a claim outlives its payment.
 const MARGIN_SECONDS: u64 = 600;
 
-/// A payment that no one else can use meanwhile.
-pub(super) struct Claimed {
-    pub(super) payment: Box<Payment>,
-    pub(super) payer: Address,
-    pub(super) claim: Claim,
-}
+/// Which priced route a payment was presented at.
+pub(super) type RouteId = u64;
 
-impl Claimed {
-    /// Takes the claim, or says why it cannot be had.
-    pub(super) fn take(claims: &Arc<Claims>, matched: Matched) -> Result<Self, Refusal> {
-        let (payment, identity) = matched.into_parts();
-        let now = now();
-        let expires_at = identity.expires_at.min(now + LONGEST_SECONDS) + MARGIN_SECONDS;
-        let claim = claims.take(identity.key, &payment.payload.payload, expires_at, now)?;
-        Ok(Self { payment, payer: identity.payer, claim })
-    }
-}
-
-/// The claims of a gate.
+/// The claims of a process: a payment presented at two of its gates is still one payment.
 #[derive(Default)]
 pub(super) struct Claims {
     entries: Mutex<Entries>,
@@ -62,50 +50,91 @@ struct Entry {
     expires_at: u64,
 }
 
-#[derive(Clone)]
 enum State {
     InFlight,
     Spent,
-    /// What was presented first, and the transaction to watch if one is known. Only the same payload may ask
-    /// again: identity alone can be read off the chain by anyone.
-    Unresolved {
-        payload: Value,
-        pending: Option<PendingSettlement>,
-    },
+    Held(Box<Held>),
+}
+
+/// A payment that is owed an answer. It is resumed as it was first presented, at the route where it was: the identity
+/// alone can be read off the chain by anyone, and prices may have changed since.
+struct Held {
+    fingerprint: String,
+    route: RouteId,
+    payment: Box<Payment>,
+    payer: Address,
+    debt: Debt,
+}
+
+/// Why a payment is held.
+#[derive(Clone)]
+enum Debt {
+    /// Whether the money moved is not known; the transaction to watch, if one is.
+    Unresolved(Option<PendingSettlement>),
+    /// The money moved, and nothing was served for it.
+    Unserved(Receipt),
 }
 
 impl Claims {
-    fn take(
+    /// The claims of this process.
+    pub(super) fn of_process() -> Arc<Self> {
+        static CLAIMS: LazyLock<Arc<Claims>> = LazyLock::new(Arc::default);
+        CLAIMS.clone()
+    }
+
+    /// Whether a payment of this identity is held.
+    pub(super) fn holds(&self, identity: &PaymentIdentity) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(entries.by_key.get(&identity.key), Some(Entry { state: State::Held(_), .. }))
+    }
+
+    /// Claims a payment that was presented at a route, or says why it cannot be had.
+    pub(super) fn take(self: &Arc<Self>, matched: Matched, route: RouteId) -> Result<Claim, Refusal> {
+        let (payment, identity) = matched.into_parts();
+        self.take_at(payment, identity, route, now())
+    }
+
+    fn take_at(
         self: &Arc<Self>,
-        key: String,
-        payload: &Value,
-        expires_at: u64,
+        payment: Option<Box<Payment>>,
+        identity: PaymentIdentity,
+        route: RouteId,
         now: u64,
     ) -> Result<Claim, Refusal> {
+        let PaymentIdentity { key, fingerprint, payer, expires_at } = identity;
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.by_key.len() >= entries.sweep_at {
-            entries
-                .by_key
-                .retain(|_, entry| entry.expires_at > now || matches!(entry.state, State::InFlight));
-            entries.sweep_at = (entries.by_key.len() * 2).clamp(1024, MOST_CLAIMS);
-        }
-        let after = match entries.by_key.get(&key).map(|entry| &entry.state) {
-            None => After::Released,
+        entries.sweep(now);
+        let (payment, payer, after) = match entries.by_key.get_mut(&key).map(|entry| &mut entry.state) {
+            None => {
+                // Without a payment it was held a moment ago.
+                let payment = payment.ok_or_else(Refusal::in_progress)?;
+                (payment, payer, After::Released)
+            }
             Some(State::InFlight) => return Err(Refusal::in_progress()),
-            Some(State::Spent) => return Err(Refusal::rejected(Reason::DUPLICATE_SETTLEMENT)),
-            Some(State::Unresolved { payload: first, pending }) => {
-                if first != payload {
-                    return Err(Refusal::rejected(Reason::DUPLICATE_SETTLEMENT));
-                }
-                After::Unresolved { pending: pending.clone() }
+            Some(State::Spent) => return Err(Refusal::spent()),
+            Some(State::Held(held)) if held.fingerprint != fingerprint || held.route != route => {
+                return Err(Refusal::held_elsewhere());
+            }
+            Some(State::Held(held)) => {
+                (held.payment.clone(), held.payer.clone(), After::Held(held.debt.clone()))
             }
         };
-        if entries.by_key.len() >= MOST_CLAIMS {
+        if entries.by_key.len() >= MOST_CLAIMS && !entries.by_key.contains_key(&key) {
             return Err(Refusal::not_ready("too many payments are being handled; try again shortly"));
         }
+        let expires_at = expires_at.min(now + LONGEST_SECONDS) + MARGIN_SECONDS;
         entries.by_key.insert(key.clone(), Entry { state: State::InFlight, expires_at });
-        let payload = payload.clone();
-        Ok(Claim { claims: self.clone(), key, payload, after })
+        let verified = false;
+        Ok(Claim {
+            claims: self.clone(),
+            key,
+            fingerprint,
+            route,
+            payment: Some(payment),
+            payer,
+            verified,
+            after,
+        })
     }
 
     fn conclude(&self, key: &str, state: Option<State>) {
@@ -116,9 +145,21 @@ impl Claims {
             }
             Some(state) => {
                 if let Some(entry) = entries.by_key.get_mut(key) {
+                    if matches!(state, State::Held(_)) {
+                        entry.expires_at = now() + LONGEST_SECONDS;
+                    }
                     entry.state = state;
                 }
             }
+        }
+    }
+}
+
+impl Entries {
+    fn sweep(&mut self, now: u64) {
+        if self.by_key.len() >= self.sweep_at {
+            self.by_key.retain(|_, entry| entry.expires_at > now || matches!(entry.state, State::InFlight));
+            self.sweep_at = (self.by_key.len() * 2).clamp(1024, MOST_CLAIMS);
         }
     }
 }
@@ -127,7 +168,12 @@ impl Claims {
 pub(super) struct Claim {
     claims: Arc<Claims>,
     key: String,
-    payload: Value,
+    fingerprint: String,
+    route: RouteId,
+    /// There until it is dropped.
+    payment: Option<Box<Payment>>,
+    payer: Address,
+    verified: bool,
     after: After,
 }
 
@@ -135,47 +181,93 @@ pub(super) struct Claim {
 enum After {
     Released,
     Spent,
-    Unresolved { pending: Option<PendingSettlement> },
+    Held(Debt),
+    /// Held if the handler failed; spent if its client went away, or going away would be a way to run the handler
+    /// again and again.
+    Served(Receipt),
 }
 
 impl Claim {
-    /// Whether an earlier settlement of this payment has not been resolved.
-    pub(super) fn is_unresolved(&self) -> bool {
-        matches!(self.after, After::Unresolved { .. })
+    pub(super) fn payment(&self) -> &Payment {
+        self.payment.as_deref().expect("a claim has its payment until it is dropped")
     }
 
-    /// The settlement begins: from here on the money may have moved.
-    pub(super) fn unresolved(&mut self, pending: Option<PendingSettlement>) {
-        self.after = After::Unresolved { pending };
+    pub(super) fn payer(&self) -> &Address {
+        &self.payer
+    }
+
+    /// Whether its settlement was begun before, and must be ended before anything is served for it.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.after, After::Held(_))
+    }
+
+    /// The settlement that was made before, and nothing served for.
+    pub(super) fn unserved(&self) -> Option<&Receipt> {
+        match &self.after {
+            After::Held(Debt::Unserved(receipt)) => Some(receipt),
+            _ => None,
+        }
     }
 
     /// The transaction to watch, if one is known.
     pub(super) fn pending(&self) -> Option<&PendingSettlement> {
         match &self.after {
-            After::Unresolved { pending } => pending.as_ref(),
-            After::Released | After::Spent => None,
+            After::Held(Debt::Unresolved(pending)) => pending.as_ref(),
+            _ => None,
         }
     }
 
-    /// The money moved.
-    pub(super) fn spent(&mut self) {
-        self.after = After::Spent;
+    /// It would settle, as far as can be known; `payer` is who pays.
+    pub(super) fn verified(&mut self, payer: Address) {
+        self.verified = true;
+        self.payer = payer;
+    }
+
+    /// The settlement begins: from here on the money may have moved.
+    pub(super) fn unresolved(&mut self, pending: Option<PendingSettlement>) {
+        self.after = After::Held(Debt::Unresolved(pending));
     }
 
     /// The money surely did not move.
     pub(super) fn released(&mut self) {
         self.after = After::Released;
     }
+
+    /// The money moved, and the answer is on its way.
+    pub(super) fn spent(&mut self) {
+        self.after = After::Spent;
+    }
+
+    /// The money moved, and the handler is still to run.
+    pub(super) fn serving(&mut self, receipt: Receipt) {
+        self.after = After::Served(receipt);
+    }
+
+    /// The handler failed after the money moved.
+    pub(super) fn unserved_after_all(&mut self) {
+        if let After::Served(receipt) = &self.after {
+            self.after = After::Held(Debt::Unserved(receipt.clone()));
+        }
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.unserved_after_all();
+        }
         let state = match mem::replace(&mut self.after, After::Released) {
-            After::Released => None,
-            After::Spent => Some(State::Spent),
-            After::Unresolved { pending } => {
-                Some(State::Unresolved { payload: mem::take(&mut self.payload), pending })
+            After::Released => {
+                if self.verified {
+                    tracing::info!(payer = %self.payer, "a payment was verified and not settled; it is released");
+                }
+                None
             }
+            After::Spent | After::Served(_) => Some(State::Spent),
+            After::Held(debt) => self.payment.take().map(|payment| {
+                let (fingerprint, payer) = (mem::take(&mut self.fingerprint), self.payer.clone());
+                State::Held(Box::new(Held { fingerprint, route: self.route, payment, payer, debt }))
+            }),
         };
         self.claims.conclude(&self.key, state);
     }
@@ -187,10 +279,39 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn take(claims: &Arc<Claims>, key: &str, payload: &str) -> Result<Claim, Refusal> {
-        claims.take(key.to_owned(), &Value::from(payload), 100, 1)
+    fn payment() -> Box<Payment> {
+        let requirements = json!({
+            "scheme": "exact", "network": "eip155:84532", "amount": "1", "asset": "0x1", "payTo": "0x2",
+            "maxTimeoutSeconds": 60,
+        });
+        let payload = json!({ "x402Version": 2, "accepted": requirements, "payload": {} });
+        Box::new(Payment {
+            payload: serde_json::from_value(payload).unwrap(),
+            requirements: serde_json::from_value(requirements).unwrap(),
+        })
+    }
+
+    fn identity(key: &str, fingerprint: &str, expires_at: u64) -> PaymentIdentity {
+        let (key, fingerprint) = (key.to_owned(), fingerprint.to_owned());
+        PaymentIdentity { key, fingerprint, payer: "0x3".parse().unwrap(), expires_at }
+    }
+
+    fn take(claims: &Arc<Claims>, key: &str, fingerprint: &str) -> Result<Claim, Refusal> {
+        claims.take_at(Some(payment()), identity(key, fingerprint, 100), 1, 1)
+    }
+
+    fn receipt() -> Receipt {
+        Receipt {
+            transaction: None,
+            network: crate::network::BASE,
+            payer: None,
+            amount: None,
+            extensions: Default::default(),
+        }
     }
 
     #[test]
@@ -207,52 +328,80 @@ mod tests {
     }
 
     #[test]
-    fn an_unresolved_payment_is_resumed_by_the_same_payload_only() {
+    fn a_held_payment_is_resumed_as_it_was_and_where_it_was() {
         let claims = Arc::<Claims>::default();
         let mut claim = take(&claims, "a", "x").ok().unwrap();
-        assert!(!claim.is_unresolved());
+        assert!(!claim.is_held());
         claim.unresolved(None);
+        assert!(!claims.holds(&identity("a", "x", 1)), "it is in flight");
         drop(claim);
+        assert!(claims.holds(&identity("a", "x", 1)));
         assert!(take(&claims, "a", "forged").is_err());
+        assert!(claims.take_at(Some(payment()), identity("a", "x", 100), 2, 1).is_err(), "another route");
         for _ in 0..2 {
-            assert!(
-                take(&claims, "a", "x").ok().unwrap().is_unresolved(),
-                "dropping a resumed claim keeps it"
-            );
+            let resumed = claims.take_at(None, identity("a", "x", 100), 1, 1).ok().unwrap();
+            assert!(resumed.is_held(), "dropping a resumed claim keeps it");
         }
+        assert!(claims.take_at(None, identity("b", "x", 100), 1, 1).is_err(), "nothing is held");
+    }
+
+    #[test]
+    fn what_was_settled_and_not_served_is_owed_when_the_handler_failed() {
+        for (fail, owed) in [(true, true), (false, false)] {
+            let claims = Arc::<Claims>::default();
+            let mut claim = take(&claims, "a", "x").ok().unwrap();
+            claim.serving(receipt());
+            if fail {
+                claim.unserved_after_all();
+            }
+            drop(claim);
+            assert_eq!(claims.holds(&identity("a", "x", 1)), owed);
+        }
+        let claims = Arc::<Claims>::default();
+        let mut claim = take(&claims, "a", "x").ok().unwrap();
+        claim.serving(receipt());
+        let handler = thread::spawn(move || {
+            let _claim = claim;
+            panic!("the handler's");
+        });
+        assert!(handler.join().is_err());
+        assert!(take(&claims, "a", "x").ok().unwrap().unserved().is_some());
+    }
+
+    fn fill(claims: &Arc<Claims>, n: usize, expires_at: u64, now: u64) {
+        let taken = claims.take_at(Some(payment()), identity(&n.to_string(), "x", expires_at), 1, now);
+        let Ok(mut claim) = taken else { panic!("there is room") };
+        claim.spent();
     }
 
     #[test]
     fn what_expired_is_swept_out() {
         let claims = Arc::<Claims>::default();
-        for n in 0..5000_u64 {
-            let mut claim = claims.take(n.to_string(), &Value::Null, n + 10, n).ok().unwrap();
-            claim.spent();
+        for n in 0..5000 {
+            fill(&claims, n, n as u64 + 10, n as u64);
         }
-        assert!(claims.entries.lock().unwrap().by_key.len() < 1100);
+        assert!(claims.entries.lock().unwrap().by_key.len() < 2000);
     }
 
     #[test]
     fn what_expired_makes_room_however_many_there_were() {
         let claims = Arc::<Claims>::default();
         for n in 0..=MOST_CLAIMS {
-            let expires_at = if n < MOST_CLAIMS * 3 / 5 { 10 } else { 20 };
-            let now = if n < MOST_CLAIMS * 4 / 5 { 1 } else { 15 };
-            let taken = claims.take(n.to_string(), &Value::Null, expires_at, now);
-            taken.expect("there is room").spent();
+            let expires_at = if n < MOST_CLAIMS * 3 / 5 { 10 } else { 2000 };
+            let now = if n < MOST_CLAIMS * 4 / 5 { 1 } else { 1500 };
+            fill(&claims, n, expires_at, now);
         }
     }
 
     #[test]
     fn what_is_in_flight_is_not_swept_out() {
         let claims = Arc::<Claims>::default();
-        let claim = claims.take("a".to_owned(), &Value::Null, 1, 5).ok().unwrap();
-        for n in 0..5000_u64 {
-            let mut other = claims.take(n.to_string(), &Value::Null, 10, 5).ok().unwrap();
-            other.spent();
+        let claim = claims.take_at(Some(payment()), identity("a", "x", 1), 1, 1).ok().unwrap();
+        for n in 0..5000 {
+            fill(&claims, n, 10_000, 5000);
         }
-        assert!(claims.take("a".to_owned(), &Value::Null, 1, 5).is_err());
+        assert!(take(&claims, "a", "x").is_err());
         drop(claim);
-        assert!(claims.take("a".to_owned(), &Value::Null, 1, 5).is_ok());
+        assert!(take(&claims, "a", "x").is_ok());
     }
 }

@@ -36,22 +36,22 @@ pub enum ConfigError {
     #[error(transparent)]
     Price(#[from] PriceError),
     /// A payee that is no address.
-    #[error("`{text}` cannot be paid: {source}")]
+    #[error("`{text}` cannot be paid: {why}")]
     PayTo {
         /// What was written.
         text: String,
         /// Why not.
-        source: AddressError,
+        why: AddressError,
     },
     /// A token or payee that the scheme cannot charge with.
-    #[error("cannot charge `{scheme}` on {network}: {source}")]
+    #[error("cannot charge `{scheme}` on {network}: {why}")]
     Scheme {
         /// The scheme.
         scheme: String,
         /// The network.
         network: Network,
         /// What it lacks.
-        source: SchemeError,
+        why: SchemeError,
     },
     /// A payment must be given at least a second.
     #[error("a payment must stay valid for at least a second")]
@@ -77,15 +77,32 @@ pub enum ConfigError {
         /// The one before it.
         earlier: String,
     },
+    /// A route of the table that the router does not have.
+    #[error("the router has no route `{route}`{}", advice(.nearest.as_deref()))]
+    NoSuchRoute {
+        /// The route.
+        route: String,
+        /// The router's own pattern for the same paths, if it has one.
+        nearest: Option<String>,
+    },
     /// A table without routes.
     #[error("the route table is empty: it would let every request pass")]
     EmptyTable,
     /// Something wrong in a table's route.
-    #[error("route `{route}`: {source}")]
+    #[error("route `{route}`: {why}")]
     Route {
         /// The route.
         route: String,
         /// What is wrong.
-        source: Box<ConfigError>,
+        why: Box<ConfigError>,
     },
+}
+
+fn advice(pattern: Option<&str>) -> String {
+    match pattern {
+        Some(pattern) => format!(": it calls it `{pattern}`, write that"),
+        None => ": what is charged must be written as the router has it, so that nothing is given away by a typo; a \
+                 nested service is charged by a layer of its own"
+            .to_owned(),
+    }
 }

@@ -16,8 +16,9 @@
 //! | The handler | settle after (default) | settle first |
 //! |---|---|---|
 //! | answers below 400, redirects and 304 included | charged | charged |
-//! | answers 400 or above, fails or panics | not charged, the payment can be used again | charged, with a receipt |
-//! | never finishes: the client hung up | not charged | charged |
+//! | answers 400 or above | not charged, the payment can be used again | charged, with a receipt |
+//! | fails without an answer, or panics | not charged, the payment can be used again | charged; the same payment is served when it is sent again |
+//! | never finishes: the client hung up | not charged, the payment can be used again | charged |
 //!
 //! Settlement, once begun, runs in a task of its own; a client that hangs up cannot stop it.
 
@@ -35,7 +36,7 @@ mod table;
 mod toll;
 mod verify;
 
-pub use admission::{Access, Admission, PaymentInfo, Ticket};
+pub use admission::{Access, Admission, FreePass, PaymentInfo, Ticket};
 pub use builder::{GateBuilder, PaymentGate};
 pub use charge::{
     Charge, CustomBody, IntoPrice, PriceSpec, SettleTiming, TokenAmount, Unaddressed, Unplaced, exact,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     builder::GateInner,
     capabilities::Known,
-    charge::{PayTo, PaymentOption, PriceSource},
+    charge::{Charge, PayTo, PaymentOption, PriceSource},
     refusal::Refusal,
     request::{RequestInfo, RequestView},
     toll::Priced,
@@ -17,7 +17,7 @@ use crate::{
     amount::Amount,
     asset::Token,
     payment::{JsonMap, Payment, PaymentRequired, PaymentRequirements, Reason, ResourceInfo, Version},
-    scheme::{InspectError, PaymentIdentity},
+    scheme::{Inspection, MalformedPayload, PaymentIdentity},
     wire::Presented,
 };
 
@@ -180,9 +180,20 @@ fn resource(gate: &GateInner, priced: &Priced, request: RequestView<'_>) -> Reso
     }
 }
 
-/// A payment that takes one of our options.
+/// What is sold, at the longest address that is put into a header.
+pub(super) fn longest_resource(charge: &Charge) -> ResourceInfo {
+    ResourceInfo {
+        url: "/".repeat(LONGEST_URL),
+        description: charge.description.clone(),
+        mime_type: charge.mime_type.clone(),
+        ..ResourceInfo::default()
+    }
+}
+
+/// A payment that takes one of our options, or one that is held and needs none.
 pub(super) struct Matched {
-    payment: Box<Payment>,
+    /// `None`: the payment is held, and is resumed as it was first presented.
+    payment: Option<Box<Payment>>,
     identity: PaymentIdentity,
 }
 
@@ -194,27 +205,48 @@ impl Matched {
         if version == Version::V1 && !gate.v1 {
             return Err(Refusal::rejected(Reason::INVALID_VERSION));
         }
+        if let Some(held) = Self::held(gate, offer, presented) {
+            return Ok(vec![held]);
+        }
         let mut matched = Vec::new();
         let mut refusal = Refusal::rejected(Reason::NO_MATCH);
         let spoken = offer.options.iter().filter(|option| option.speaks(version));
         for option in spoken.map(|option| &option.requirements).filter(|option| names(presented, option)) {
             let Some(scheme) = gate.scheme(&option.scheme, &option.network) else { continue };
             let mut payload = presented.clone().against(option);
-            match scheme.inspect(version, &payload.payload, option) {
-                Ok(identity) => {
-                    // Ours, not the client's: whoever catalogues what is sold must not be told another address.
-                    payload.resource = Some(offer.resource.clone());
-                    let payment = Box::new(Payment { payload, requirements: option.clone() });
-                    matched.push(Self { payment, identity });
-                }
-                Err(InspectError::Mismatch(reason)) => refusal = Refusal::rejected(reason),
-                Err(InspectError::Malformed(expected)) => return Err(Refusal::malformed(expected)),
+            let Inspection { identity, mismatch } = scheme
+                .inspect(version, &payload.payload, option)
+                .map_err(|MalformedPayload(expected)| Refusal::malformed(expected))?;
+            if let Some(reason) = mismatch {
+                refusal = Refusal::rejected(reason);
+                continue;
             }
+            // Ours, not the client's: whoever catalogues what is sold must not be told another address.
+            payload.resource = Some(offer.resource.clone());
+            let payment = Box::new(Payment { payload, requirements: option.clone() });
+            matched.push(Self { payment: Some(payment), identity });
         }
         if matched.is_empty() { Err(refusal) } else { Ok(matched) }
     }
 
-    pub(super) fn into_parts(self) -> (Box<Payment>, PaymentIdentity) {
+    /// A payment that may have been made already, whatever is offered by now. It is found by what the client says it
+    /// is; what is served for it, and for how much, is what was held.
+    fn held(gate: &GateInner, offer: &Offer, presented: &Presented) -> Option<Self> {
+        let find = |payload: &Value, option: &PaymentRequirements| {
+            let scheme = gate.scheme(&option.scheme, &option.network)?;
+            let identity = scheme.inspect(presented.version(), payload, option).ok()?.identity;
+            gate.claims.holds(&identity).then_some(Self { payment: None, identity })
+        };
+        match presented {
+            Presented::V2(payment) => find(&payment.payload, &payment.accepted),
+            Presented::V1 { payload, .. } => {
+                let options = offer.options.iter().map(|option| &option.requirements);
+                options.filter(|option| names(presented, option)).find_map(|option| find(payload, option))
+            }
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (Option<Box<Payment>>, PaymentIdentity) {
         (self.payment, self.identity)
     }
 }

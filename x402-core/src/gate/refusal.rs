@@ -39,6 +39,7 @@ enum Kind {
     Malformed,
     Forbidden,
     InProgress,
+    Spent,
     NotSettled(SettleResponse),
     Pending(PendingSettlement),
     NotReady,
@@ -100,6 +101,21 @@ impl Refusal {
     pub(super) fn in_progress() -> Self {
         Self::new(Kind::InProgress, "payment_in_progress")
             .explain("this payment is being handled by another request; do not pay again")
+    }
+
+    /// The same payment has bought its answer. It comes without an offer: a client that lost the answer must not be
+    /// led to pay again.
+    pub(super) fn spent() -> Self {
+        Self::new(Kind::Spent, Reason::DUPLICATE_SETTLEMENT.as_str())
+            .explain("this payment has bought its answer; ask without a payment for a new offer")
+    }
+
+    /// A payment that is owed an answer came with other bytes, or at another route.
+    pub(super) fn held_elsewhere() -> Self {
+        Self::new(Kind::InProgress, "payment_in_progress").explain(
+            "this payment is being resolved; send exactly what was first sent, to the route it is for, and do not sign \
+             another",
+        )
     }
 
     /// The settlement failed; the money did not move.
@@ -168,7 +184,7 @@ impl Refusal {
 
     fn status(&self) -> StatusCode {
         match self.0.kind {
-            Kind::Unpaid | Kind::Rejected | Kind::NotSettled(_) => StatusCode::PAYMENT_REQUIRED,
+            Kind::Unpaid | Kind::Rejected | Kind::Spent | Kind::NotSettled(_) => StatusCode::PAYMENT_REQUIRED,
             Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::InProgress => StatusCode::CONFLICT,

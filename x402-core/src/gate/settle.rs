@@ -2,40 +2,60 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::{builder::GateInner, claim::Claim, refusal::Refusal, verify::Verified};
 use crate::{
-    address::Address,
+    amount::Amount,
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
     hooks::{Failure, Proceed},
-    payment::{Payment, Receipt, SettleFailure, SettleResponse},
+    payment::{Receipt, SettleFailure, SettleResponse},
 };
 
 /// A payment whose money moved.
 pub(super) struct Settled {
-    payment: Box<Payment>,
-    payer: Address,
+    claim: Claim,
     receipt: Receipt,
 }
 
 impl Settled {
     /// Settles, in a task of its own: whoever waits here may go away, the settlement goes on.
-    pub(super) async fn settle(gate: &Arc<GateInner>, verified: Verified) -> Result<Arc<Self>, Refusal> {
-        let task = settle(gate.clone(), verified);
+    pub(super) async fn settle(gate: &Arc<GateInner>, verified: Verified) -> Result<Self, Refusal> {
+        let running = Running::begin(&gate.settling);
+        let work = settle(gate.clone(), verified.into_claim());
+        let task = async move {
+            let outcome = work.await;
+            drop(running);
+            outcome
+        };
         match tokio::spawn(task.in_current_span()).await {
             Ok(outcome) => outcome,
-            // A hook panicked, or the runtime is shutting down. The claim stays unresolved.
+            // A hook panicked, or the runtime is shutting down.
             Err(error) => Err(Refusal::interrupted(&error)),
         }
     }
 
-    pub(super) fn payment(&self) -> &Payment {
-        &self.payment
+    /// The handler is still to run: until [`served`](Self::served), a handler that fails leaves the payment with a
+    /// claim to an answer.
+    pub(super) fn serving(mut self) -> Self {
+        self.claim.serving(self.receipt.clone());
+        self
     }
 
-    pub(super) fn payer(&self) -> &Address {
-        &self.payer
+    /// The answer is on its way.
+    pub(super) fn served(mut self) -> Receipt {
+        self.claim.spent();
+        self.receipt
+    }
+
+    /// There is no answer.
+    pub(super) fn unserved(mut self) {
+        self.claim.unserved_after_all();
+    }
+
+    pub(super) fn claim(&self) -> &Claim {
+        &self.claim
     }
 
     pub(super) fn receipt(&self) -> &Receipt {
@@ -43,63 +63,82 @@ impl Settled {
     }
 }
 
-async fn settle(gate: Arc<GateInner>, verified: Verified) -> Result<Arc<Settled>, Refusal> {
-    let resumed = verified.is_unresolved();
-    let (payment, payer, mut claim) = verified.into_parts();
+/// Counts the settlements under way.
+struct Running(watch::Sender<usize>);
+
+impl Running {
+    fn begin(counter: &watch::Sender<usize>) -> Self {
+        counter.send_modify(|running| *running += 1);
+        Self(counter.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+async fn settle(gate: Arc<GateInner>, mut claim: Claim) -> Result<Settled, Refusal> {
+    if let Some(receipt) = claim.unserved().cloned() {
+        return Ok(Settled { claim, receipt });
+    }
+    let resumed = claim.is_held();
     if !resumed {
-        if let Proceed::Abort(reason) = gate.hooks.before_settle(&payment).await {
-            let network = payment.requirements.network.clone();
-            return Err(Refusal::not_settled(SettleResponse::failed(reason, network, Some(payer))));
+        if let Proceed::Abort(reason) = gate.hooks.before_settle(claim.payment()).await {
+            let network = claim.payment().requirements.network.clone();
+            let payer = Some(claim.payer().clone());
+            return Err(Refusal::not_settled(SettleResponse::failed(reason, network, payer)));
         }
         claim.unresolved(None);
     }
-    let receipt = match call(&gate, &payment).await {
+    let receipt = match call(&gate, &claim).await {
         Ok(SettleResponse::Settled(receipt)) => receipt,
-        Ok(answer) => recover(&gate, &payment, &mut claim, answer, resumed).await?,
-        Err(error) => match gate.hooks.on_settle_failure(&payment, &Failure::Unavailable(&error)).await {
-            Some(receipt) => receipt,
-            None if resumed || error.may_have_acted() => return Err(unresolved(&claim, Some(&error))),
-            None => {
-                claim.released();
-                return Err(Refusal::facilitator("settle", &error));
+        Ok(answer) => recover(&gate, &mut claim, answer, resumed).await?,
+        Err(error) => {
+            match gate.hooks.on_settle_failure(claim.payment(), &Failure::Unavailable(&error)).await {
+                Some(receipt) => receipt,
+                None if resumed || error.may_have_acted() => return Err(unresolved(&claim, Some(&error))),
+                None => {
+                    claim.released();
+                    return Err(Refusal::facilitator("settle", &error));
+                }
             }
-        },
+        }
     };
     claim.spent();
-    drop(claim);
-    let requirements = &payment.requirements;
+    let requirements = &claim.payment().requirements;
     tracing::info!(
-        network = %requirements.network, asset = %requirements.asset, amount = %requirements.amount, %payer,
-        pay_to = %requirements.pay_to, transaction = receipt.transaction.as_ref().map(tracing::field::display),
+        network = %requirements.network, asset = %requirements.asset, amount = %requirements.amount,
+        payer = %claim.payer(), pay_to = %requirements.pay_to,
+        transaction = receipt.transaction.as_ref().map(tracing::field::display),
         "payment settled"
     );
-    Ok(tell_hooks(gate, Settled { payment, payer, receipt }).await)
+    tell_hooks(gate, &claim, &receipt).await;
+    Ok(Settled { claim, receipt })
 }
 
 /// A hook that panics changes nothing about money that moved.
-async fn tell_hooks(gate: Arc<GateInner>, settled: Settled) -> Arc<Settled> {
-    let settled = Arc::new(settled);
-    let told = settled.clone();
-    let hooks = async move { gate.hooks.after_settle(&told.payment, &told.receipt).await };
+async fn tell_hooks(gate: Arc<GateInner>, claim: &Claim, receipt: &Receipt) {
+    let (payment, receipt) = (claim.payment().clone(), receipt.clone());
+    let hooks = async move { gate.hooks.after_settle(&payment, &receipt).await };
     if let Err(error) = tokio::spawn(hooks.in_current_span()).await {
         tracing::error!(%error, "a hook failed after a payment was settled");
     }
-    settled
 }
 
 /// An answer that is no success: pending, or failed.
 async fn recover(
     gate: &GateInner,
-    payment: &Payment,
     claim: &mut Claim,
     mut answer: SettleResponse,
     resumed: bool,
 ) -> Result<Receipt, Refusal> {
+    let watched = claim.pending().map(|pending| pending.transaction.clone());
     if let SettleResponse::Pending(pending) = &answer {
         claim.unresolved(Some(pending.clone()));
         // Once more, the same: a facilitator looks its transaction up and waits again.
-        if let Ok(again @ (SettleResponse::Settled(_) | SettleResponse::Pending(_))) =
-            call(gate, payment).await
+        if let Ok(again @ (SettleResponse::Settled(_) | SettleResponse::Pending(_))) = call(gate, claim).await
         {
             answer = again;
         }
@@ -107,7 +146,7 @@ async fn recover(
     if let SettleResponse::Settled(receipt) = answer {
         return Ok(receipt);
     }
-    if let Some(receipt) = gate.hooks.on_settle_failure(payment, &Failure::Refused(&answer)).await {
+    if let Some(receipt) = gate.hooks.on_settle_failure(claim.payment(), &Failure::Refused(&answer)).await {
         return Ok(receipt);
     }
     match &answer {
@@ -116,10 +155,10 @@ async fn recover(
             claim.unresolved(Some(pending.clone()));
             Err(Refusal::pending(pending.clone()))
         }
-        // We asked before, and now the payment is used up: most likely by our own first attempt. Where its time
-        // ran out, nobody looked whether it was used.
-        SettleResponse::Failed(SettleFailure { reason, .. })
-            if resumed && (reason.says_used_up() || reason.says_run_out()) =>
+        // We asked before, and our first attempt may be what stands in the way of this one. Only the failure of the
+        // very transaction we watch proves that the money did not move.
+        SettleResponse::Failed(SettleFailure { transaction, .. })
+            if resumed && (watched.is_none() || *transaction != watched) =>
         {
             Err(unresolved(claim, None))
         }
@@ -138,17 +177,22 @@ fn unresolved(claim: &Claim, error: Option<&FacilitatorError>) -> Refusal {
     }
 }
 
-/// Settles, and refuses an answer about another chain.
-async fn call(gate: &GateInner, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
-    let answer = gate.facilitator.settle(payment).await?;
-    match &answer {
-        SettleResponse::Settled(receipt) if receipt.network != payment.requirements.network => {
-            let message = format!(
-                "asked to settle on {}, the facilitator answers of {}",
-                payment.requirements.network, receipt.network
-            );
-            Err(FacilitatorError::new(FacilitatorErrorKind::BadAnswer, message))
-        }
-        _ => Ok(answer),
-    }
+/// Settles, and refuses a success that is not about this payment, or proves nothing.
+async fn call(gate: &GateInner, claim: &Claim) -> Result<SettleResponse, FacilitatorError> {
+    let answer = gate.facilitator.settle(claim.payment()).await?;
+    let SettleResponse::Settled(receipt) = &answer else { return Ok(answer) };
+    let requirements = &claim.payment().requirements;
+    let amount: Option<Amount> = receipt.amount;
+    let wrong = if receipt.network != requirements.network {
+        format!("asked to settle on {}, it answers of {}", requirements.network, receipt.network)
+    } else if receipt.transaction.is_none() {
+        "it says that the payment is settled, and names no transaction".to_owned()
+    } else if let Some(amount) = amount.filter(|amount| *amount != requirements.amount) {
+        format!("asked to settle {}, it answers of {amount}", requirements.amount)
+    } else if let Some(payer) = receipt.payer.as_ref().filter(|payer| *payer != claim.payer()) {
+        format!("asked to settle a payment of {}, it answers of {payer}", claim.payer())
+    } else {
+        return Ok(answer);
+    };
+    Err(FacilitatorError::new(FacilitatorErrorKind::BadAnswer, wrong))
 }

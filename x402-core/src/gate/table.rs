@@ -8,7 +8,8 @@ use super::{Charge, ConfigError};
 ///
 /// The pattern is the framework's own, letter for letter: the gate looks it up by the route the framework matched
 /// and parses no path. HEAD is charged as GET unless it has a route of its own. The first route that matches
-/// counts; a route that can never match is an error. Routes that are not listed are free.
+/// counts; a route that can never match is an error. What is not listed is free: other routes, and with `"GET /a"` all
+/// methods of `/a` but GET and HEAD.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct RouteTable {
@@ -35,6 +36,11 @@ impl RouteTable {
         Ok(self)
     }
 
+    /// The keys, as method and pattern: adapters that can see their router's routes hold them against it.
+    pub fn keys(&self) -> impl Iterator<Item = (Option<&Method>, &str)> {
+        self.routes.iter().map(|(key, _)| (key.method.as_ref(), key.pattern.as_str()))
+    }
+
     /// Lets requests pass that reach the table without having matched any route, such as a router's fallback.
     ///
     /// Without it they are answered 500: a table that stands outside of its router sees no route at all, and would
@@ -44,6 +50,18 @@ impl RouteTable {
         self
     }
 }
+
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
+];
 
 /// A method, or any, and a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +76,9 @@ impl RouteKey {
         let (method, pattern) = match key.trim().split_once(char::is_whitespace) {
             Some((method, pattern)) => {
                 let method = method.to_ascii_uppercase();
-                if !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
-                    return Err(bad());
-                }
-                (Some(Method::from_bytes(method.as_bytes()).map_err(|_| bad())?), pattern.trim_start())
+                // A misspelt method would give the route away; others are charged by a key without one.
+                let known = METHODS.iter().find(|known| known.as_str() == method).ok_or_else(bad)?;
+                (Some(known.clone()), pattern.trim_start())
             }
             None => (None, key.trim()),
         };
@@ -179,6 +196,7 @@ mod tests {
             "GET weather",
             "GET  ",
             "G T /a",
+            "GETT /a",
             "/a?b=c",
             "/a#b",
             "/{a",

@@ -1,6 +1,13 @@
 //! Charges made ready: the look-up that decides whether a request is charged, and for what.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -11,18 +18,21 @@ use super::{
     admission::{Admission, admit},
     builder::GateInner,
     charge::{PayTo, PaymentOption, PriceSource},
-    offer::{Standing, requirements},
+    claim::RouteId,
+    offer::{Standing, longest_resource, requirements},
     refusal::Refusal,
     request::RequestView,
     table::RouteKey,
 };
 use crate::{
-    payment::{JsonMap, PaymentRequirements},
+    amount::Amount,
+    asset,
+    payment::{JsonMap, PaymentRequired, PaymentRequirements, Reason, SupportedKind, Version},
     wire,
 };
 
 /// The longest header we make, in bytes: many servers and proxies take no more than
-/// 8 KiB of headers. A quarter of it is left for the address of what is sold.
+/// 8 KiB of headers.
 pub(super) const HEADER_LIMIT: usize = 8 * 1024;
 
 /// What an adapter charges by: one price for everything, or a price by route.
@@ -42,6 +52,7 @@ type ByPattern = HashMap<String, Vec<(RouteKey, Arc<Priced>)>>;
 
 /// A charge checked against the gate, and the offer last made of it.
 pub(super) struct Priced {
+    pub(super) id: RouteId,
     pub(super) charge: Charge,
     pub(super) standing: ArcSwapOption<Standing>,
 }
@@ -77,7 +88,7 @@ impl Toll {
         let mut by_pattern = ByPattern::new();
         for (key, charge) in table.routes {
             let priced = Priced::check(&gate.inner, charge)
-                .map_err(|source| ConfigError::Route { route: key.to_string(), source: Box::new(source) })?;
+                .map_err(|why| ConfigError::Route { route: key.to_string(), why: Box::new(why) })?;
             by_pattern.entry(key.pattern.clone()).or_default().push((key, Arc::new(priced)));
         }
         let routes =
@@ -118,22 +129,28 @@ impl PricedRoute {
 impl Priced {
     /// Everything about a charge that can be found wrong before the first request.
     fn check(gate: &GateInner, charge: Charge) -> Result<Self, ConfigError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut fixed = Vec::with_capacity(charge.options.len());
         for option in &charge.options {
             fixed.extend(check_option(gate, option)?);
         }
-        let said = charge.description.as_ref().map_or(0, String::len)
-            + charge.mime_type.as_ref().map_or(0, String::len);
-        let bytes = wire::encode_header(&fixed).len() + said * 4 / 3;
-        let limit = HEADER_LIMIT * 3 / 4;
-        if bytes > limit {
-            return Err(ConfigError::OfferTooLarge { bytes, limit });
+        let bytes = wire::encode_header(&PaymentRequired {
+            version: Version::V2,
+            error: Some(Reason::NO_MATCH.to_string()),
+            resource: longest_resource(&charge),
+            accepts: fixed,
+            extensions: JsonMap::new(),
+        })
+        .len();
+        if bytes > HEADER_LIMIT {
+            return Err(ConfigError::OfferTooLarge { bytes, limit: HEADER_LIMIT });
         }
-        Ok(Self { charge, standing: ArcSwapOption::empty() })
+        Ok(Self { id: NEXT.fetch_add(1, Ordering::Relaxed), charge, standing: ArcSwapOption::empty() })
     }
 }
 
-/// The requirements of an option as far as they are fixed.
+/// The requirements of an option, as far as they can be known before the first request. What is computed for each
+/// request is stood in for, so that all the rest is checked.
 fn check_option(
     gate: &GateInner,
     option: &PaymentOption,
@@ -146,26 +163,29 @@ fn check_option(
         scheme: (*scheme).to_owned(),
         network: network.clone(),
     })?;
-    let price = match &option.price {
-        PriceSource::Fixed(price) => Some(price.clone()?.resolve(network)?),
-        PriceSource::Computed(_) => None,
-    };
     let payee = match &option.pay_to {
         PayTo::Fixed(Ok(payee)) => Some(payee.clone()),
-        PayTo::Fixed(Err((text, source))) => {
-            return Err(ConfigError::PayTo { text: text.clone(), source: *source });
-        }
+        PayTo::Fixed(Err((text, why))) => return Err(ConfigError::PayTo { text: text.clone(), why: *why }),
         PayTo::Computed(_) => None,
     };
-    let (Some((token, amount)), Some(payee)) = (price, payee) else {
-        return Ok(None);
+    let (token, amount) = match &option.price {
+        PriceSource::Fixed(price) => price.clone()?.resolve(network)?,
+        PriceSource::Computed(_) => match asset::default_token(network) {
+            Some(token) => (token, Amount::from(1)),
+            None => return Ok(None),
+        },
     };
-    let requirements = requirements(option, &token, amount, payee, JsonMap::new());
-    server.check(&requirements, &token).map_err(|source| ConfigError::Scheme {
+    let payee = payee.unwrap_or_else(|| token.address.clone());
+    let mut requirements = requirements(option, &token, amount, payee, JsonMap::new());
+    server.check(&requirements, &token).map_err(|why| ConfigError::Scheme {
         scheme: (*scheme).to_owned(),
         network: network.clone(),
-        source,
+        why,
     })?;
+    let (version, extra) = (Version::V2, JsonMap::new());
+    let kind = SupportedKind { version, scheme: (*scheme).to_owned(), network: network.clone(), extra };
+    // Only to see how long it gets: what the facilitator adds is not known yet, and may be what is missing.
+    let _ = server.enrich(&mut requirements, &token, &kind);
     Ok(Some(requirements))
 }
 

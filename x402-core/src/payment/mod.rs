@@ -85,6 +85,17 @@ where
     object.map(|object| serde_json::from_value(object.into()).map_err(de::Error::custom)).transpose()
 }
 
+/// Like [`from_object`], for each item of a list.
+pub(crate) fn from_objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: de::DeserializeOwned,
+{
+    let objects = Vec::<JsonMap>::deserialize(deserializer)?;
+    let items = objects.into_iter().map(|object| serde_json::from_value(object.into()));
+    items.collect::<Result<_, _>>().map_err(de::Error::custom)
+}
+
 /// Optional fields may be missing or `null`.
 pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

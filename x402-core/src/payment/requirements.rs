@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JsonMap, Version, null_as_default};
+use super::{JsonMap, Version, from_object, from_objects, null_as_default};
 use crate::{address::Address, amount::Amount, network::Network};
 
 /// One way to pay: this much of this token, to this account, by this scheme.
@@ -60,8 +60,10 @@ pub struct PaymentRequired {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What is sold.
+    #[serde(deserialize_with = "from_object")]
     pub resource: ResourceInfo,
     /// The ways to pay.
+    #[serde(deserialize_with = "from_objects")]
     pub accepts: Vec<PaymentRequirements>,
     /// Extensions on offer.
     #[serde(default, skip_serializing_if = "JsonMap::is_empty", deserialize_with = "null_as_default")]

@@ -34,14 +34,15 @@ pub(super) struct VerifyAnswer {
 impl VerifyAnswer {
     pub(super) fn into_model(self) -> Result<VerifyResponse, DecodeError> {
         let payer = address(self.payer)?;
-        Ok(match self.is_valid {
-            true => VerifyResponse::Valid { payer },
-            false => VerifyResponse::Invalid(Refusal {
-                reason: self.invalid_reason.unwrap_or(Reason::UNEXPECTED_VERIFY_ERROR),
+        match (self.is_valid, given(self.invalid_reason)) {
+            (true, None) => Ok(VerifyResponse::Valid { payer }),
+            (true, Some(_)) => Err(wrong("expected no invalidReason of a valid payment")),
+            (false, reason) => Ok(VerifyResponse::Invalid(Refusal {
+                reason: reason.unwrap_or(Reason::UNEXPECTED_VERIFY_ERROR),
                 message: self.invalid_message,
                 payer,
-            }),
-        })
+            })),
+        }
     }
 }
 
@@ -88,23 +89,27 @@ impl SettleAnswer {
     /// The model's form.
     ///
     /// # Errors
-    /// When success comes without a transaction (and is not a charge of zero) or without a network.
+    /// When success comes with a reason why it is none, without a transaction (and is not a charge of zero) or
+    /// without a network.
     pub fn into_model(self) -> Result<SettleResponse, DecodeError> {
-        let wrong = |text: &str| DecodeError::WrongShape(text.to_owned());
         let payer = address(self.payer)?;
+        let reason = given(self.error_reason);
         let network = v1::network_of_either_version(&self.network)?;
         let transaction = match self.transaction.as_str() {
             "" => None,
             id => Some(id.parse::<TransactionId>().map_err(|error| wrong(&error.to_string()))?),
         };
         if self.success {
+            if reason.is_some() {
+                return Err(wrong("expected no errorReason of a successful settlement"));
+            }
             if transaction.is_none() && self.amount != Some(Amount::ZERO) {
                 return Err(wrong("expected the transaction of a successful settlement"));
             }
             let (amount, extensions) = (self.amount, self.extensions);
             return Ok(SettleResponse::Settled(Receipt { transaction, network, payer, amount, extensions }));
         }
-        let reason = self.error_reason.unwrap_or(Reason::UNEXPECTED_SETTLE_ERROR);
+        let reason = reason.unwrap_or(Reason::UNEXPECTED_SETTLE_ERROR);
         Ok(match transaction {
             Some(transaction) if reason == Reason::SETTLEMENT_PENDING => {
                 SettleResponse::Pending(PendingSettlement { transaction, network, payer })
@@ -169,9 +174,93 @@ pub fn settle_response_header(version: Version, response: &SettleResponse) -> (H
     (name, encode_header(&settle_response(version, response)))
 }
 
+/// Facilitators write "no reason" as nothing, `null` or the empty string.
+fn given(reason: Option<Reason>) -> Option<Reason> {
+    reason.filter(|reason| !reason.as_str().is_empty())
+}
+
 /// Facilitators write "no payer" as nothing, `null` or the empty string.
 fn address(text: Option<String>) -> Result<Option<Address>, DecodeError> {
     text.filter(|text| !text.is_empty())
-        .map(|text| Address::try_from(text).map_err(|error| DecodeError::WrongShape(error.to_string())))
+        .map(|text| Address::try_from(text).map_err(|error| wrong(&error.to_string())))
         .transpose()
+}
+
+fn wrong(expected: &str) -> DecodeError {
+    DecodeError::WrongShape(expected.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::wire::{decode_settle, decode_settle_header, decode_verify};
+
+    fn verify(answer: Value) -> Result<VerifyResponse, DecodeError> {
+        decode_verify(answer.to_string().as_bytes())
+    }
+
+    /// What the body and the header say; they never differ.
+    fn settle(answer: Value) -> Result<SettleResponse, DecodeError> {
+        let read = decode_settle(answer.to_string().as_bytes());
+        assert_eq!(decode_settle_header(&encode_header(&answer)), read);
+        read
+    }
+
+    fn is_wrong<T>(answer: &Result<T, DecodeError>) -> bool {
+        matches!(answer, Err(DecodeError::WrongShape(_)))
+    }
+
+    #[test]
+    fn a_verification_is_an_object_that_does_not_contradict_itself() {
+        let valid = Ok(VerifyResponse::Valid { payer: None });
+        for good in [
+            json!({ "isValid": true }),
+            json!({ "isValid": true, "invalidReason": null, "payer": "" }),
+            json!({ "isValid": true, "invalidReason": "" }),
+        ] {
+            assert_eq!(verify(good.clone()), valid, "{good}");
+        }
+        for bad in [
+            json!([true]),
+            json!([true, null, null, null]),
+            json!(true),
+            json!({}),
+            json!({ "isValid": "true" }),
+            json!({ "isValid": true, "invalidReason": "insufficient_funds" }),
+        ] {
+            assert!(is_wrong(&verify(bad.clone())), "{bad}");
+        }
+        let no_reason = verify(json!({ "isValid": false, "invalidReason": "" }));
+        assert_eq!(no_reason, Ok(VerifyResponse::invalid(Reason::UNEXPECTED_VERIFY_ERROR, None)));
+    }
+
+    #[test]
+    fn a_settlement_is_an_object_that_does_not_contradict_itself() {
+        let network = "eip155:84532";
+        for good in [
+            json!({ "success": true, "transaction": "0x1", "network": network }),
+            json!({ "success": true, "transaction": "0x1", "network": network, "errorReason": null }),
+            json!({ "success": true, "transaction": "0x1", "network": network, "errorReason": "" }),
+            json!({ "success": true, "transaction": "", "network": network, "amount": "0" }),
+        ] {
+            assert!(matches!(settle(good.clone()), Ok(SettleResponse::Settled(_))), "{good}");
+        }
+        for bad in [
+            json!([true, null, null, null, "x", network]),
+            json!([true, null, null, null, "x", network, null, null]),
+            json!({ "success": true, "transaction": "", "network": network }),
+            json!({ "success": true, "transaction": "", "network": network, "amount": "1" }),
+            json!({ "success": true, "transaction": "0x1" }),
+            json!({ "success": true, "transaction": "0x1", "network": network, "errorReason": "x" }),
+            json!({ "success": true, "transaction": "0x1", "network": network, "errorReason": "settlement_pending" }),
+        ] {
+            assert!(is_wrong(&settle(bad.clone())), "{bad}");
+        }
+        let failed = settle(json!({ "success": false, "network": network, "errorReason": "" }));
+        let expected =
+            SettleResponse::failed(Reason::UNEXPECTED_SETTLE_ERROR, network.parse().unwrap(), None);
+        assert_eq!(failed, Ok(expected));
+    }
 }

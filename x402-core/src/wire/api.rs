@@ -154,3 +154,141 @@ pub fn encode_supported(supported: &Supported) -> Value {
         .collect();
     json!({ "kinds": kinds, "extensions": supported.extensions, "signers": supported.signers })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{
+        PAYMENT_SIGNATURE, decode_payment_required, decode_payment_required_body, encode_header, read_payment,
+    };
+
+    const ACCOUNT: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+
+    fn requirements() -> Value {
+        json!({
+            "scheme": "exact", "network": "eip155:84532", "amount": "1", "asset": ACCOUNT, "payTo": ACCOUNT,
+            "maxTimeoutSeconds": 60, "extra": {},
+        })
+    }
+
+    fn requirements_v1() -> Value {
+        json!({
+            "scheme": "exact", "network": "base-sepolia", "maxAmountRequired": "1", "resource": "https://a.b/",
+            "description": "", "mimeType": "", "payTo": ACCOUNT, "maxTimeoutSeconds": 60, "asset": ACCOUNT, "extra": {},
+        })
+    }
+
+    fn payment() -> Value {
+        json!({
+            "x402Version": 2, "resource": { "url": "https://a.b/", "tags": [] }, "accepted": requirements(),
+            "payload": {},
+        })
+    }
+
+    fn payment_v1() -> Value {
+        json!({ "x402Version": 1, "scheme": "exact", "network": "base-sepolia", "payload": {} })
+    }
+
+    fn request(payment: Value, requirements: Value) -> Value {
+        json!({ "x402Version": 2, "paymentPayload": payment, "paymentRequirements": requirements })
+    }
+
+    fn offer() -> Value {
+        json!({ "x402Version": 2, "resource": { "url": "https://a.b/" }, "accepts": [requirements()] })
+    }
+
+    fn offer_v1() -> Value {
+        json!({ "x402Version": 1, "error": "", "accepts": [requirements_v1()] })
+    }
+
+    fn supported() -> Value {
+        let kind = json!({ "x402Version": 2, "scheme": "exact", "network": "eip155:84532", "extra": {} });
+        json!({ "kinds": [kind], "extensions": [], "signers": {} })
+    }
+
+    /// The fields of the object at this place, as an array: serde would take it for the object.
+    fn listed(mut value: Value, place: &str, fields: &[&str]) -> Value {
+        let object = value.pointer_mut(place).unwrap();
+        *object = fields.iter().map(|field| object.get(*field).cloned().unwrap_or_default()).collect();
+        value
+    }
+
+    const REQUIREMENTS: &[&str] =
+        &["scheme", "network", "amount", "asset", "payTo", "maxTimeoutSeconds", "extra"];
+    const REQUIREMENTS_V1: &[&str] = &[
+        "scheme",
+        "network",
+        "maxAmountRequired",
+        "resource",
+        "description",
+        "mimeType",
+        "outputSchema",
+        "payTo",
+        "maxTimeoutSeconds",
+        "asset",
+        "extra",
+    ];
+    const RESOURCE: &[&str] = &["url", "description", "mimeType", "serviceName", "tags", "iconUrl"];
+    const PAYMENT: &[&str] = &["x402Version", "resource", "accepted", "payload", "extensions"];
+    const PAYMENT_V1: &[&str] = &["x402Version", "scheme", "network", "payload"];
+
+    #[test]
+    fn a_payment_is_made_of_objects() {
+        let read = |payment: Value| {
+            let headers = [(PAYMENT_SIGNATURE, encode_header(&payment))].into_iter().collect();
+            read_payment(&headers, &[])
+        };
+        assert!(read(payment()).is_ok() && read(payment_v1()).is_ok());
+        for bad in [
+            listed(payment(), "", PAYMENT),
+            listed(payment(), "/accepted", REQUIREMENTS),
+            listed(payment(), "/resource", RESOURCE),
+            listed(payment_v1(), "", PAYMENT_V1),
+        ] {
+            assert!(matches!(read(bad.clone()), Err(DecodeError::WrongShape(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_made_of_objects() {
+        let read = |request: Value| decode_request(request.to_string().as_bytes());
+        let (v2, v1) = (request(payment(), requirements()), request(payment_v1(), requirements_v1()));
+        assert!(read(v2.clone()).is_ok() && read(v1.clone()).is_ok());
+        for bad in [
+            listed(v2.clone(), "", &["paymentPayload", "paymentRequirements"]),
+            listed(v2.clone(), "/paymentPayload", PAYMENT),
+            listed(v2.clone(), "/paymentPayload/accepted", REQUIREMENTS),
+            listed(v2.clone(), "/paymentPayload/resource", RESOURCE),
+            listed(v2.clone(), "/paymentRequirements", REQUIREMENTS),
+            listed(v1.clone(), "/paymentPayload", PAYMENT_V1),
+            listed(v1.clone(), "/paymentRequirements", REQUIREMENTS_V1),
+        ] {
+            assert!(matches!(read(bad.clone()), Err(DecodeError::WrongShape(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_offer_is_made_of_objects() {
+        let read = |offer: Value| decode_payment_required(&encode_header(&offer));
+        assert!(read(offer()).is_ok() && read(offer_v1()).is_ok());
+        for bad in [
+            listed(offer(), "", &["x402Version", "error", "resource", "accepts", "extensions"]),
+            listed(offer(), "/resource", RESOURCE),
+            listed(offer(), "/accepts/0", REQUIREMENTS),
+            listed(offer_v1(), "", &["x402Version", "error", "accepts"]),
+            listed(offer_v1(), "/accepts/0", REQUIREMENTS_V1),
+        ] {
+            assert!(matches!(read(bad.clone()), Err(DecodeError::WrongShape(_))), "{bad}");
+            assert!(decode_payment_required_body(bad.to_string().as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_supported_is_made_of_objects() {
+        let read = |answer: Value| decode_supported(answer.to_string().as_bytes());
+        assert_eq!(read(supported()).unwrap().kinds.len(), 1);
+        assert!(read(listed(supported(), "", &["kinds", "extensions", "signers"])).is_err());
+        let kinds = listed(supported(), "/kinds/0", &["x402Version", "scheme", "network", "extra"]);
+        assert_eq!(read(kinds).unwrap().kinds, [], "what is no kind is left out");
+    }
+}

@@ -23,6 +23,8 @@ pub use v1::{PaymentRequiredV1, PaymentRequirementsV1};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::payment::from_object;
+
 /// Why foreign bytes are not what they should be.
 ///
 /// It says what was expected, and never repeats what came: payments are secrets.
@@ -52,9 +54,9 @@ pub enum DecodeError {
     NoV1Name(String),
 }
 
-/// A typed value out of JSON already parsed.
+/// A typed value out of JSON already parsed. All the protocol's values are objects.
 fn shape<T: DeserializeOwned>(value: Value) -> Result<T, DecodeError> {
-    serde_json::from_value(value).map_err(|error| DecodeError::WrongShape(describe(&error)))
+    from_object(value).map_err(|error| DecodeError::WrongShape(describe(&error)))
 }
 
 /// serde's message without the offending value: a type error quotes what it found.

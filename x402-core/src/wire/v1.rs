@@ -10,7 +10,8 @@ use crate::{
     amount::Amount,
     network::Network,
     payment::{
-        JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, Version, null_as_default,
+        JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, Version, from_objects,
+        null_as_default,
     },
 };
 
@@ -100,6 +101,7 @@ pub struct PaymentRequiredV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The ways to pay.
+    #[serde(deserialize_with = "from_objects")]
     pub accepts: Vec<PaymentRequirementsV1>,
 }
 

@@ -9,8 +9,12 @@ use crate::support::{Server, Wallet, a_cent, answer, demand, hang_up, offer, ok,
 use http::{Extensions, Method};
 use reqwest::{Request, Response};
 use reqwest_middleware::{ClientWithMiddleware, Middleware, Next};
-use x402_core::payment::Version;
-use x402_reqwest::{Error, ErrorKind, PaymentMiddleware, SignedPayment};
+use x402_core::{
+    network::BASE_SEPOLIA,
+    payment::{PendingSettlement, SettleResponse, Version},
+    wire,
+};
+use x402_reqwest::{Error, ErrorKind, PaymentMiddleware, ResponseExt, SignedPayment};
 
 type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -118,6 +122,116 @@ async fn a_retry_below_repeats_the_payment() {
     let sent = server.payments();
     assert_eq!((sent.len(), wallet.signatures()), (3, 1));
     assert!(sent.iter().all(|payment| *payment == sent[0]));
+}
+
+fn wait(mut response: axum::response::Response, seconds: &'static str) -> axum::response::Response {
+    response.headers_mut().insert("retry-after", seconds.parse().unwrap());
+    response
+}
+
+/// What the gate answers while a transaction is on its way.
+fn pending() -> axum::response::Response {
+    let pending = SettleResponse::Pending(PendingSettlement {
+        transaction: "0xabc".parse().unwrap(),
+        network: BASE_SEPOLIA,
+        payer: None,
+    });
+    let (name, value) = wire::settle_response_header(Version::V2, &pending);
+    let mut response = wait(answer(503, "<html>"), "0");
+    response.headers_mut().insert(name, value);
+    response
+}
+
+fn in_progress() -> axum::response::Response {
+    wait(answer(409, r#"{"error":"payment_in_progress"}"#), "0")
+}
+
+fn unknown() -> axum::response::Response {
+    wait(answer(502, r#"{"error":"settlement_pending","message":"send the same payment again"}"#), "0")
+}
+
+#[tokio::test]
+async fn a_pending_payment_is_sent_again_by_itself() {
+    for says in [pending, in_progress, unknown] {
+        let server = selling(vec![says, || ok("paid")]).await;
+        let wallet = Wallet::default();
+        let response = client(&wallet).post(server.url("/")).body("order").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let sent = server.payments();
+        assert_eq!((sent.len(), wallet.signatures()), (2, 1));
+        assert_eq!(sent[0], sent[1]);
+        assert_eq!(response.payment().unwrap().header().1, sent[0]);
+        assert!(server.seen().iter().all(|seen| seen.body == "order"));
+    }
+}
+
+#[tokio::test]
+async fn a_payment_that_stays_pending_is_given_back() {
+    for (says, status, body) in [
+        (pending as fn() -> _, 503, "<html>"),
+        (in_progress, 409, r#"{"error":"payment_in_progress"}"#),
+        (unknown, 502, r#"{"error":"settlement_pending","message":"send the same payment again"}"#),
+    ] {
+        let server = selling(vec![says, says, says, says, || ok("paid")]).await;
+        let wallet = Wallet::default();
+        let client = client(&wallet);
+        let response = client.get(server.url("/")).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), server.payments().len()), (status, 4));
+        let payment = response.payment().unwrap().clone();
+        assert_eq!(response.text().await.unwrap(), body, "the body is whole");
+
+        let response = client.get(server.url("/")).with_extension(payment).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.payment().is_some()), (200, true));
+        let sent = server.payments();
+        assert_eq!((sent.len(), wallet.signatures()), (5, 1));
+        assert!(sent.iter().all(|payment| *payment == sent[0]));
+    }
+}
+
+#[tokio::test]
+async fn a_pending_payment_is_not_sent_before_its_time() {
+    let server = selling(vec![|| wait(pending(), "1"), || ok("paid")]).await;
+    let begun = std::time::Instant::now();
+    client(&Wallet::default()).get(server.url("/")).send().await.unwrap();
+    assert!(begun.elapsed().as_secs() >= 1);
+}
+
+#[tokio::test]
+async fn a_reply_lost_after_a_pending_one_gives_the_payment_back() {
+    let server = selling(vec![pending, hang_up]).await;
+    let wallet = Wallet::default();
+    let error = client(&wallet).get(server.url("/")).send().await.unwrap_err();
+    let error = Error::within(&error).unwrap();
+    assert_eq!((error.kind(), wallet.signatures()), (ErrorKind::PaymentSent, 1));
+    assert_eq!(error.payment().unwrap().header().1, server.payments()[0]);
+}
+
+#[tokio::test]
+async fn other_answers_are_returned_at_once_with_the_payment() {
+    for (status, body) in [
+        (200, r#"{"error":"settlement_pending"}"#),
+        (402, r#"{"error":"settlement_pending"}"#),
+        (409, r#"{"error":"the order exists"}"#),
+        (409, ""),
+        (500, r#"{"error":"settlement_pending"}"#),
+        (502, "<html>settlement_pending</html>"),
+        (503, r#"{"error":"payment_unavailable"}"#),
+    ] {
+        let server =
+            Server::start(move |seen| if seen.is_paid() { answer(status, body) } else { demand(&a_cent()) })
+                .await;
+        let wallet = Wallet::default();
+        let response = client(&wallet).get(server.url("/")).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), server.payments().len(), wallet.signatures()),
+            (status, 1, 1)
+        );
+        assert!(response.payment().is_some());
+        assert_eq!(response.text().await.unwrap(), body);
+    }
+    let free = Server::start(|_| in_progress()).await;
+    let response = client(&Wallet::default()).get(free.url("/")).send().await.unwrap();
+    assert_eq!((free.seen().len(), response.payment().is_none()), (1, true), "nothing was paid");
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ impl Seen {
     /// The version 2 payment it carried.
     pub(crate) fn payload(&self) -> PaymentPayload {
         match wire::read_payment(&self.headers, &[]).unwrap().unwrap() {
-            Presented::V2(payload) => payload,
+            Presented::V2(payload) => *payload,
             Presented::V1 { .. } => panic!("a version 1 payment"),
         }
     }

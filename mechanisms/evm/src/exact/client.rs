@@ -20,6 +20,9 @@ use crate::{
 /// How far version 1 dates an authorization back, against clocks that differ.
 const V1_LEEWAY: u64 = 600;
 
+/// An authorization is money in the hands of whoever has it: it should not be so for longer than this.
+const MAX_TIMEOUT_SECONDS: u64 = 3_600;
+
 /// Pays with `exact` on every EVM chain, from the signer's account.
 ///
 /// ```
@@ -30,13 +33,24 @@ const V1_LEEWAY: u64 = 600;
 /// assert_eq!(client.scheme(), "exact");
 /// ```
 pub fn client<S: Signer + Send + Sync + 'static>(signer: S) -> ExactClient<S> {
-    ExactClient { signer, clock: Clock::system() }
+    ExactClient { signer, clock: Clock::system(), max_timeout_seconds: MAX_TIMEOUT_SECONDS }
 }
 
 /// The client's role in `exact`; see [`client()`].
 pub struct ExactClient<S> {
     signer: S,
     clock: Clock,
+    max_timeout_seconds: u64,
+}
+
+impl<S> ExactClient<S> {
+    /// For how many seconds an authorization may be valid: requirements that ask for more (`maxTimeoutSeconds`) are
+    /// not paid. 3600 unless set.
+    #[must_use]
+    pub fn max_timeout_seconds(mut self, seconds: u64) -> Self {
+        self.max_timeout_seconds = seconds;
+        self
+    }
 }
 
 impl<S: Signer> fmt::Debug for ExactClient<S> {
@@ -55,7 +69,7 @@ impl<S: Signer + Send + Sync + 'static> ClientScheme for ExactClient<S> {
     }
 
     fn accepts(&self, requirements: &PaymentRequirements) -> Result<(), SchemeError> {
-        read(requirements).map(|_| ())
+        self.read(requirements).map(drop)
     }
 
     async fn sign(&self, version: Version, requirements: &PaymentRequirements) -> Result<Value, SchemeError> {
@@ -73,7 +87,7 @@ impl<S: Signer + Send + Sync + 'static> ExactClient<S> {
         requirements: &PaymentRequirements,
         nonce: B256,
     ) -> Result<Value, SchemeError> {
-        let (terms, domain) = read(requirements)?;
+        let (terms, domain) = self.read(requirements)?;
         let now = self.clock.now();
         let valid_after = match version {
             Version::V1 => now.saturating_sub(V1_LEEWAY),
@@ -94,25 +108,33 @@ impl<S: Signer + Send + Sync + 'static> ExactClient<S> {
             .map_err(|error| SchemeError::new("the signer refused to sign the payment").because(error))?;
         Ok(Payload { signature: signature.as_bytes().into(), authorization }.to_json())
     }
-}
 
-fn read(requirements: &PaymentRequirements) -> Result<(Terms, Domain), SchemeError> {
-    if requirements.scheme != SCHEME {
-        return Err(SchemeError::new(format!("the scheme is `exact`, not `{}`", requirements.scheme)));
+    fn read(&self, requirements: &PaymentRequirements) -> Result<(Terms, Domain), SchemeError> {
+        if requirements.scheme != SCHEME {
+            return Err(SchemeError::new(format!("the scheme is `exact`, not `{}`", requirements.scheme)));
+        }
+        let terms = Terms::of(requirements).map_err(SchemeError::new)?;
+        if !is_eip3009(&requirements.extra) {
+            return Err(SchemeError::new(
+                "`extra.assetTransferMethod` asks for another method than `eip3009`",
+            ));
+        }
+        let (name, version) = domain_of(&requirements.extra).ok_or_else(|| {
+            SchemeError::new("`extra.name` and `extra.version` must be the token's EIP-712 domain")
+        })?;
+        if requirements.max_timeout_seconds == 0 {
+            return Err(SchemeError::new("`maxTimeoutSeconds` must be above zero"));
+        }
+        let (asked, limit) = (requirements.max_timeout_seconds, self.max_timeout_seconds);
+        if asked > limit {
+            return Err(SchemeError::new(format!(
+                "`maxTimeoutSeconds` is {asked}: this client signs nothing that is valid for more than {limit} seconds \
+                 (`ExactClient::max_timeout_seconds` sets the limit)"
+            )));
+        }
+        Ok((terms, Domain::new(name, version, terms.chain_id, terms.token)))
     }
-    let terms = Terms::of(requirements).map_err(SchemeError::new)?;
-    if !is_eip3009(&requirements.extra) {
-        return Err(SchemeError::new("`extra.assetTransferMethod` asks for another method than `eip3009`"));
-    }
-    let (name, version) = domain_of(&requirements.extra).ok_or_else(|| {
-        SchemeError::new("`extra.name` and `extra.version` must be the token's EIP-712 domain")
-    })?;
-    if requirements.max_timeout_seconds == 0 {
-        return Err(SchemeError::new("`maxTimeoutSeconds` must be above zero"));
-    }
-    Ok((terms, Domain::new(name, version, terms.chain_id, terms.token)))
 }
-
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;

@@ -13,7 +13,7 @@ fn signer() -> PrivateKeySigner {
 }
 
 fn client_at(now: u64) -> ExactClient<PrivateKeySigner> {
-    ExactClient { signer: signer(), clock: Clock::new(move || now) }
+    ExactClient { clock: Clock::new(move || now), ..client(signer()) }
 }
 
 fn requirements() -> PaymentRequirements {
@@ -105,4 +105,30 @@ async fn it_says_what_requirements_lack() {
     let mut named = requirements();
     named.extra.insert("assetTransferMethod".into(), "eip3009".into());
     assert!(client.accepts(&named).is_ok());
+}
+
+/// A server does not decide for how long it may hold the payer's money.
+#[tokio::test]
+async fn an_authorization_is_not_valid_for_ever() {
+    for (limit, asked, signs) in [
+        (None, 3_600, true),
+        (None, 3_601, false),
+        (None, u64::MAX, false),
+        (Some(86_400), 86_400, true),
+        (Some(86_400), 86_401, false),
+        (Some(30), 31, false),
+    ] {
+        let client = client(signer());
+        let client = limit.into_iter().fold(client, ExactClient::max_timeout_seconds);
+        let requirements = PaymentRequirements { max_timeout_seconds: asked, ..requirements() };
+        assert_eq!(client.sign(Version::V2, &requirements).await.is_ok(), signs, "{limit:?} {asked}");
+        let Err(error) = client.accepts(&requirements) else {
+            assert!(signs, "{limit:?} {asked}");
+            continue;
+        };
+        let error = error.to_string();
+        assert!(!signs && error.contains("maxTimeoutSeconds"), "{error}");
+        assert!(error.contains(&asked.to_string()), "{error}");
+        assert!(error.contains(&limit.unwrap_or(3_600).to_string()), "{error}");
+    }
 }

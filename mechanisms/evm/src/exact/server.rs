@@ -4,8 +4,8 @@ use serde_json::Value;
 use x402_core::{
     asset::{Token, TransferMethod},
     network::NetworkPattern,
-    payment::{PaymentRequirements, Reason, SupportedKind, Version},
-    scheme::{InspectError, PaymentIdentity, SchemeError, ServerScheme},
+    payment::{PaymentRequirements, SupportedKind, Version},
+    scheme::{Inspection, MalformedPayload, SchemeError, ServerScheme},
 };
 
 use super::{
@@ -53,18 +53,19 @@ impl ServerScheme for ExactServer {
         version: Version,
         payload: &Value,
         requirements: &PaymentRequirements,
-    ) -> Result<PaymentIdentity, InspectError> {
-        let Payload { authorization, .. } =
-            Payload::parse(payload).map_err(|expected| InspectError::Malformed(expected.into()))?;
-        let terms =
-            Terms::of(requirements).map_err(|_| InspectError::Mismatch(Reason::INVALID_REQUIREMENTS))?;
-        if authorization.to != terms.pay_to {
-            return Err(InspectError::Mismatch(reasons::RECIPIENT_MISMATCH));
-        }
-        if authorization.value != requirements.amount.get() {
-            return Err(InspectError::Mismatch(reasons::value_mismatch(version)));
-        }
-        Ok(authorization.identity(terms.chain_id, terms.token))
+    ) -> Result<Inspection, MalformedPayload> {
+        let malformed = |expected: &str| MalformedPayload(expected.to_owned());
+        let Payload { authorization, signature } = Payload::parse(payload).map_err(malformed)?;
+        let terms = Terms::of(requirements)
+            .map_err(|_| malformed("expected requirements with EVM addresses on an EVM chain"))?;
+        let mismatch = if authorization.to != terms.pay_to {
+            Some(reasons::RECIPIENT_MISMATCH)
+        } else if authorization.value != requirements.amount.get() {
+            Some(reasons::value_mismatch(version))
+        } else {
+            None
+        };
+        Ok(Inspection { identity: authorization.identity(terms.chain_id, terms.token, &signature), mismatch })
     }
 }
 

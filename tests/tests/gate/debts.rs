@@ -1,0 +1,155 @@
+//! What a payer is owed is served, once, and never asked for again; what proves nothing settles nothing.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use axum::{Router, routing::any};
+use x402_axum::GateExt;
+use x402_core::{
+    facilitator::FacilitatorErrorKind as Kind,
+    gate::{RequestDecision, exact_with},
+    network::BASE_SEPOLIA,
+};
+use x402_tests::script::{Act, Script};
+
+use crate::{
+    shop::{Shop, cent},
+    support::{MARKER, SELLER, assert_refused, assert_sold, assert_spent, marker},
+};
+
+#[tokio::test]
+async fn a_success_that_proves_nothing_is_none() {
+    for act in [Act::NoProof, Act::OneUnit, Act::Stranger, Act::Elsewhere] {
+        for path in ["/cheap", "/first"] {
+            let shop = Shop::open(Script::new().on_settle([act.clone(), Act::Yes])).await;
+            let payment = shop.v2(path).await;
+            assert_refused(&shop.pay(path, &payment).await, 502, "settlement_pending");
+            assert_sold(&shop.pay(path, &payment).await, path);
+        }
+    }
+    let shop = Shop::open(Script::new().on_verify([Act::Stranger])).await;
+    let payment = shop.v2("/cheap").await;
+    assert_refused(&shop.pay("/cheap", &payment).await, 502, "facilitator_unavailable");
+    assert_eq!(shop.counts(), (0, 1, 0));
+}
+
+#[tokio::test]
+async fn a_price_that_moves_asks_nobody_twice_for_a_pending_payment() {
+    let price = Arc::new(AtomicU64::new(1));
+    let asked = price.clone();
+    let charge = exact_with(move |_| {
+        let cents = asked.load(Ordering::SeqCst);
+        async move { Ok(format!("$0.0{cents}")) }
+    });
+    let acts = [Act::Pending, Act::Pending, Act::Pending, Act::Pending, Act::Yes];
+    let shop = Shop::selling(Script::new().on_settle(acts), charge.on(BASE_SEPOLIA).to(SELLER)).await;
+    let payment = shop.v2("/cheap").await;
+    assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");
+    price.store(2, Ordering::SeqCst);
+    let answer = shop.pay("/cheap", &payment).await;
+    assert_refused(&answer, 503, "settlement_pending");
+    assert_eq!(answer.count("payment-required"), 0);
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+    let settled = shop.script.seen().pop().unwrap();
+    assert_eq!(settled.requirements.amount.to_string(), "10000", "what was asked for when it was signed");
+}
+
+#[tokio::test]
+async fn other_spellings_of_a_pending_payment_are_the_same_payment() {
+    let shop = Shop::open(Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes])).await;
+    let payment = shop.v2("/cheap").await;
+    assert_refused(&shop.pay("/cheap", &payment).await, 502, "settlement_pending");
+    let mut lower = payment.clone();
+    for field in ["/payload/authorization/from", "/payload/signature"] {
+        let text = lower.pointer_mut(field).unwrap();
+        *text = text.as_str().unwrap().to_lowercase().into();
+    }
+    assert_ne!(lower, payment);
+    assert_sold(&shop.pay("/cheap", &lower).await, "/cheap");
+    assert_spent(&shop.pay("/cheap", &payment).await);
+}
+
+#[tokio::test]
+async fn a_pending_payment_is_for_its_own_route() {
+    let shop = Shop::open(Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes])).await;
+    let payment = shop.v2("/cheap").await;
+    assert_refused(&shop.pay("/cheap", &payment).await, 502, "settlement_pending");
+    for path in ["/twin", "/dear", "/first"] {
+        let answer = shop.pay(path, &payment).await;
+        assert_refused(&answer, 409, "payment_in_progress");
+        assert_eq!(answer.count("payment-required"), 0);
+    }
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+}
+
+#[tokio::test]
+async fn settled_first_what_a_panic_kept_back_is_served_when_asked_again() {
+    let broken = Arc::new(AtomicBool::new(true));
+    let broken_too = broken.clone();
+    let shop = Shop::build(
+        Script::new(),
+        |gate| gate,
+        |gate, _| {
+            let handler = async move || {
+                assert!(!broken_too.load(Ordering::SeqCst), "the handler panics, as it should");
+                marker("mended")
+            };
+            let charge = gate.charge(cent().settle_first()).unwrap();
+            Router::new().route("/mended", any(handler).layer(charge))
+        },
+    )
+    .await;
+    shop.gate.ready().await;
+    let payment = shop.v2("/mended").await;
+    let header = x402_tests::serve::encoded(&payment);
+    assert!(shop.serving.get("/mended", &[("payment-signature", &header)]).await.is_err());
+    broken.store(false, Ordering::SeqCst);
+    assert_sold(&shop.pay("/mended", &payment).await, "mended");
+    assert_eq!((shop.script.verify_calls(), shop.script.settle_calls()), (1, 1));
+    assert_spent(&shop.pay("/mended", &payment).await);
+}
+
+#[tokio::test]
+async fn two_gates_of_a_process_sell_one_answer_for_one_payment() {
+    let (one, two) = (Shop::open(Script::new()).await, Shop::open(Script::new()).await);
+    let payment = one.v2("/cheap").await;
+    assert_sold(&one.pay("/cheap", &payment).await, "/cheap");
+    assert_spent(&two.pay("/cheap", &payment).await);
+    assert_eq!(two.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn what_is_given_away_is_not_cached_for_all() {
+    let shop = Shop::build(
+        Script::new(),
+        |gate| gate.on_request(async |_| RequestDecision::Free),
+        |gate, _| {
+            let headers = [("cache-control", "public, max-age=600"), ("settlement-overrides", "{}")];
+            let handler = async move || (headers, marker("gift"));
+            Router::new().route("/gift", any(handler).layer(gate.charge(cent()).unwrap()))
+        },
+    )
+    .await;
+    let answer = shop.get("/gift", &[]).await;
+    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("private, max-age=600")));
+    assert_eq!(answer.count("settlement-overrides"), 0);
+    assert!(answer.body.contains(MARKER));
+}
+
+#[tokio::test]
+async fn a_gate_tells_when_its_settlements_are_done() {
+    let shop = Shop::open(Script::new().on_settle([Act::Wait])).await;
+    shop.gate.settled().await;
+    let payment = shop.v2("/cheap").await;
+    let connection = shop.paying("/cheap", &payment).await;
+    shop.script.settling().await;
+    drop(connection);
+    let settled = shop.gate.settled();
+    let mut settled = std::pin::pin!(settled);
+    assert!(futures_util::poll!(settled.as_mut()).is_pending());
+    shop.script.let_go();
+    settled.await;
+    assert_spent(&shop.pay("/cheap", &payment).await);
+}

@@ -1,0 +1,90 @@
+//! A table's keys, held against the routes of a router.
+//!
+//! axum does not list its routes, so it is asked: a request for each key is sent through a copy of the router, where
+//! every route answers with its own pattern and no handler runs.
+
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{MatchedPath, Request},
+    http::{Method, StatusCode},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
+use tower_service::Service;
+use x402_core::gate::{ConfigError, RouteTable};
+
+/// Stands for a parameter's value.
+const ANY: &str = "x402-any-value";
+
+/// Every key of the table is a route of the router's.
+pub(crate) fn check(app: &Router, table: &RouteTable) -> Result<(), ConfigError> {
+    let mut keys = table.keys().peekable();
+    if keys.peek().is_none() {
+        return Ok(()); // an error of its own
+    }
+    let mut asked = app
+        .has_routes()
+        .then(|| app.clone().fallback(async || StatusCode::NOT_FOUND).route_layer(from_fn(name)));
+    for (method, pattern) in keys {
+        let mut ask = |pattern: &str| {
+            asked
+                .as_mut()
+                .map_or(Reached::Nothing, |asked| reach(asked, method.unwrap_or(&Method::GET), pattern))
+        };
+        let found = match (ask(pattern), ask(&format!("{}/{ANY}", pattern.trim_end_matches('/')))) {
+            // A nested service: its root has a name, and what is below it has none and would be given away.
+            (Reached::Route(_), Reached::Service) => None,
+            (Reached::Route(found), _) => Some(found),
+            _ => None,
+        };
+        if found.as_ref().map(MatchedPath::as_str) != Some(pattern) {
+            let route = method.map_or_else(|| pattern.to_owned(), |method| format!("{method} {pattern}"));
+            let nearest = found.map(|found| found.as_str().to_owned());
+            return Err(ConfigError::NoSuchRoute { route, nearest });
+        }
+    }
+    Ok(())
+}
+
+/// Where a request goes.
+#[derive(Clone)]
+enum Reached {
+    /// To a route, whose pattern axum tells.
+    Route(MatchedPath),
+    /// Into a nested service, for which it tells none.
+    Service,
+    /// To the fallback.
+    Nothing,
+}
+
+/// Answers with the matched pattern.
+async fn name(request: Request, _handler: Next) -> Response {
+    let reached = match request.extensions().get::<MatchedPath>() {
+        Some(path) => Reached::Route(path.clone()),
+        None => Reached::Service,
+    };
+    let mut response = StatusCode::OK.into_response();
+    response.extensions_mut().insert(reached);
+    response
+}
+
+fn reach(asked: &mut Router, method: &Method, pattern: &str) -> Reached {
+    let segments = pattern.split('/').map(|segment| if segment.starts_with('{') { ANY } else { segment });
+    let path = segments.collect::<Vec<_>>().join("/");
+    let Ok(request) = Request::builder().method(method).uri(path).body(Body::empty()) else {
+        return Reached::Nothing;
+    };
+    let answer = pin!(Service::call(asked, request));
+    // Nothing in the copy waits for anything.
+    match answer.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(response)) => response.extensions().get().cloned().unwrap_or(Reached::Nothing),
+        Poll::Ready(Err(never)) => match never {},
+        Poll::Pending => Reached::Nothing,
+    }
+}
