@@ -144,7 +144,7 @@ async fn a_gate_tells_when_its_settlements_are_done() {
     shop.gate.settled().await;
     let payment = shop.v2("/cheap").await;
     let connection = shop.paying("/cheap", &payment).await;
-    shop.script.settling().await;
+    shop.script.settle_begun(1).await;
     drop(connection);
     let settled = shop.gate.settled();
     let mut settled = std::pin::pin!(settled);

@@ -5,7 +5,7 @@ use x402_tests::script::{Act, HASH, Script};
 
 use crate::{
     shop::Shop,
-    support::{MARKER, assert_asked, assert_no_receipt, assert_refused, assert_sold},
+    support::{MARKER, assert_asked, assert_no_receipt, assert_refused, assert_sold, assert_spent},
 };
 
 #[tokio::test]

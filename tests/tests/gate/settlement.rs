@@ -5,7 +5,7 @@ use x402_tests::script::{Act, HASH, Script};
 
 use crate::{
     shop::Shop,
-    support::{MARKER, NETWORK, assert_no_receipt, assert_refused, assert_sold},
+    support::{MARKER, NETWORK, assert_no_receipt, assert_refused, assert_sold, assert_spent},
 };
 
 /// The money surely did not move: a 402 that asks for nothing.

@@ -102,22 +102,23 @@ impl Account {
                 lane.next = Some(nonce);
                 return Err(fault.into());
             }
-            if fault.answer().is_some_and(|words| says_known(&words)) {
+            let words = fault.answer().unwrap_or_default();
+            if says_known(&words) {
                 lane.took(&sent);
                 return Ok(sent);
             }
-            let known = rpc.knows(sent.hash).await;
-            match (known, fault.answer()) {
-                (Ok(true), _) => {
+            match rpc.knows(sent.hash).await {
+                Ok(true) => {
                     lane.took(&sent);
                     return Ok(sent);
                 }
-                (_, None) => {
-                    lane.sent.insert(nonce, sent.hash);
+                Ok(false) if again && says_taken(&words) => again = false,
+                Ok(false) if says_refused(&words) => return Err(fault.into()),
+                // Other words prove nothing, nor does a node behind the endpoint that has not heard of it.
+                _ => {
+                    lane.may_have(&sent);
                     return Ok(sent);
                 }
-                (_, Some(words)) if again && says_nonce(&words) => again = false,
-                (_, Some(_)) => return Err(fault.into()),
             }
         }
     }
@@ -127,10 +128,10 @@ impl Account {
         let mut lane = self.lane.lock().await;
         let next = lane.next.take();
         match rpc.send(&sent.raw).await {
-            Ok(_) => {
-                lane.sent.insert(sent.nonce, sent.hash);
+            Ok(_) => lane.may_have(sent),
+            Err(fault) if fault.was_not_sent() || fault.answer().is_some_and(|words| says_refused(&words)) => {
+                lane.next = next;
             }
-            Err(fault) if fault.was_not_sent() || fault.answer().is_some() => lane.next = next,
             Err(_) => {}
         }
     }
@@ -174,6 +175,10 @@ impl Account {
 impl Lane {
     fn took(&mut self, sent: &Sent) {
         self.next = Some(sent.nonce + 1);
+        self.may_have(sent);
+    }
+
+    fn may_have(&mut self, sent: &Sent) {
         self.sent.insert(sent.nonce, sent.hash);
         while self.sent.len() > REMEMBERED {
             self.sent.pop_first();
@@ -190,6 +195,31 @@ fn says_known(words: &str) -> bool {
 }
 
 /// And for a nonce that is not the next.
-fn says_nonce(words: &str) -> bool {
-    words.contains("nonce") || words.contains("replacement transaction")
+fn says_taken(words: &str) -> bool {
+    ["nonce too low", "nonce is too low", "replacement transaction underpriced", "replacement underpriced"]
+        .iter()
+        .any(|taken| words.contains(taken))
+}
+
+/// The words with which a node rejects a transaction as it is, so that it cannot have taken it. Whatever is not here,
+/// like "internal error", may have been said after the transaction was passed on.
+fn says_refused(words: &str) -> bool {
+    const REFUSALS: [&str; 15] = [
+        "insufficient funds",
+        "underpriced",
+        "intrinsic gas too low",
+        "max fee per gas less than block base fee",
+        "fee cap less than block base fee",
+        "max priority fee per gas higher than max fee per gas",
+        "exceeds the configured cap",
+        "exceeds block gas limit",
+        "gas required exceeds",
+        "invalid sender",
+        "invalid signature",
+        "invalid chain id",
+        "invalid chainid",
+        "invalid transaction v, r, s values",
+        "oversized data",
+    ];
+    says_taken(words) || REFUSALS.iter().any(|refusal| words.contains(refusal))
 }

@@ -1,6 +1,6 @@
 //! The calls a facilitator makes to a chain's endpoint, and what can go wrong with them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use alloy::{
     providers::{DynProvider, Provider, RootProvider},
@@ -19,11 +19,16 @@ use serde_json::{Value, json};
 use super::transport::{HttpFault, HttpTransport};
 use crate::error::Error;
 
+/// What the endpoint is called in texts that callers see, too.
+const ENDPOINT: &str = "the RPC endpoint";
+
 /// A chain's endpoint.
 #[derive(Clone)]
 pub(crate) struct Rpc {
     provider: DynProvider,
     pub(crate) timeout: Duration,
+    /// `host:port`: the rest of a URL often holds a key.
+    host: Option<Arc<str>>,
 }
 
 /// A call the endpoint did not do. Says nothing about the payment.
@@ -69,6 +74,12 @@ pub(crate) struct Log {
     pub(crate) transaction_hash: Option<B256>,
 }
 
+/// The same of a transaction.
+#[derive(Debug, Deserialize)]
+struct Called {
+    input: Bytes,
+}
+
 impl Log {
     /// The event, if it is exactly one of this kind.
     pub(crate) fn decode<E: SolEvent>(&self) -> Option<E> {
@@ -84,12 +95,19 @@ impl Receipt {
 
 impl Rpc {
     pub(crate) fn connect(url: &str) -> Result<Self, Error> {
-        let provider = RootProvider::new(RpcClient::new(HttpTransport::new(url)?, false));
-        Ok(Self::over(provider))
+        let transport = HttpTransport::new(url)?;
+        let host = Some(transport.host().into());
+        let provider = RootProvider::new(RpcClient::new(transport, false));
+        Ok(Self { host, ..Self::over(provider) })
     }
 
     pub(crate) fn over(provider: impl Provider + 'static) -> Self {
-        Self { provider: provider.erased(), timeout: Duration::from_secs(10) }
+        Self { provider: provider.erased(), timeout: Duration::from_secs(10), host: None }
+    }
+
+    /// The endpoint, for whoever runs the facilitator.
+    pub(crate) fn name(&self) -> String {
+        self.host.as_ref().map_or_else(|| ENDPOINT.to_owned(), |host| format!("{ENDPOINT} {host}"))
     }
 
     async fn ask<P: RpcSend, R: RpcRecv>(&self, method: &'static str, parameters: P) -> Result<R, Fault> {
@@ -184,6 +202,12 @@ impl Rpc {
         self.ask::<_, Option<Value>>("eth_getTransactionByHash", (hash,)).await.map(|found| found.is_some())
     }
 
+    /// What a transaction calls its recipient with.
+    pub(crate) async fn input(&self, hash: B256) -> Result<Option<Bytes>, Fault> {
+        let found = self.ask::<_, Option<Called>>("eth_getTransactionByHash", (hash,)).await;
+        found.map(|found| found.map(|transaction| transaction.input))
+    }
+
     pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, Fault> {
         self.ask("eth_getTransactionReceipt", (hash,)).await
     }
@@ -224,15 +248,29 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Fault {
+    /// An endpoint that reports a transaction's log and does not know the transaction.
+    pub(crate) fn lost_transaction() -> Self {
+        let what = "it reported a log of a transaction that it does not know";
+        Self { method: "eth_getTransactionByHash", kind: FaultKind::NoAnswer(what.into()) }
+    }
+
+    /// What went wrong with this endpoint.
+    pub(crate) fn of(&self, endpoint: &str) -> String {
+        let method = self.method;
         match &self.kind {
             FaultKind::Answered { code, message, .. } => {
-                write!(f, "{} failed: the endpoint answered {code}: {message}", self.method)
+                format!("{endpoint} answered {method} with error {code}: {message}")
             }
-            FaultKind::NotSent(what) => write!(f, "{} was not sent: {what}", self.method),
-            FaultKind::NoAnswer(what) => write!(f, "{} got no answer: {what}", self.method),
+            FaultKind::NotSent(what) => format!("{method} did not reach {endpoint}: {what}"),
+            FaultKind::NoAnswer(what) => format!("{method} got no answer from {endpoint}: {what}"),
         }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.of(ENDPOINT))
     }
 }
 

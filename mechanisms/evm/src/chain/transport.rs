@@ -62,6 +62,12 @@ impl HttpTransport {
         Ok(Self { client, url: Arc::new(url) })
     }
 
+    /// `host:port`.
+    pub(super) fn host(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        self.url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
     async fn post(self, packet: RequestPacket) -> Result<ResponsePacket, TransportError> {
         let headers = packet.headers();
         let body = packet.serialize().map_err(TransportError::ser_err)?;

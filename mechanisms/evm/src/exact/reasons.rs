@@ -1,4 +1,4 @@
-//! The protocol's codes for `exact` payments with EIP-3009.
+//! The protocol's codes for `exact` payments with EIP-3009, and one of our own.
 
 use x402_core::payment::Reason;
 
@@ -10,6 +10,8 @@ pub const MISSING_DOMAIN: Reason = Reason::from_static("invalid_exact_evm_missin
 pub const NETWORK_MISMATCH: Reason = Reason::from_static("invalid_exact_evm_network_mismatch");
 /// The payload is for another transfer method.
 pub const UNSUPPORTED_PAYLOAD: Reason = Reason::from_static("unsupported_payload_type");
+/// The facilitator does not settle this token; a code of this project, not of the protocol.
+pub const ASSET_NOT_ALLOWED: Reason = Reason::from_static("asset_not_allowed");
 /// The wallet is not deployed (EIP-6492), and its factory is none we call.
 pub const FACTORY_NOT_ALLOWED: Reason = Reason::from_static("eip6492_factory_not_allowed");
 /// Not the payer's signature.

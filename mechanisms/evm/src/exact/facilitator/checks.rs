@@ -36,7 +36,7 @@ pub(super) struct Asked {
     pub(super) domain: Domain,
     pub(super) authorization: Authorization,
     pub(super) signature: Bytes,
-    /// What was signed. It names the payment: everything in it and its token are in it.
+    /// What was signed: everything in it and its token are in it.
     pub(super) hash: B256,
 }
 
@@ -61,7 +61,7 @@ pub(super) enum DryRun {
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) input: Bytes,
-    /// Zero after [`DryRun::Call`].
+    /// What the transaction may take; of no meaning after [`DryRun::Call`].
     pub(super) gas: u64,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn refusal(reason: Reason) -> Refusal {
     Refusal { reason, message: None, payer: None }
 }
 
-fn because(reason: Reason, message: &str) -> Refusal {
+fn because(reason: Reason, message: impl Into<String>) -> Refusal {
     Refusal { reason, message: Some(message.into()), payer: None }
 }
 
@@ -163,6 +163,16 @@ impl ExactFacilitator {
         let version = payload.version;
         let Payload { signature, authorization } = Payload::parse(&payload.payload)
             .map_err(|expected| because(Reason::INVALID_PAYLOAD, expected))?;
+        if !self.assets.allow(terms.token) {
+            return Err(because(
+                reasons::ASSET_NOT_ALLOWED,
+                format!(
+                    "this facilitator does not settle the token {} on {}: pay in one it knows, or have its operator \
+                     add the token (`allow_token`; EVM_ASSETS for the binary)",
+                    terms.token, self.network
+                ),
+            ));
+        }
         let domain = Domain::new(name, eip712_version, terms.chain_id, terms.token);
         Ok(Asked {
             version,
@@ -206,6 +216,7 @@ impl ExactFacilitator {
             None => Vrs::of(&asked.signature, asked.hash, asked.authorization.from),
             Some(_) => None,
         };
+        let max_plain_gas = self.settings.max_plain_gas.min(self.settings.max_gas);
         let (signed, deployed, tried) = tokio::join!(
             self.signed(asked),
             async {
@@ -213,7 +224,7 @@ impl ExactFacilitator {
             },
             async {
                 match likely {
-                    Some(vrs) => Some(self.try_out(asked, asked.transfer_vrs(vrs), dry_run).await),
+                    Some(vrs) => Some(self.try_out(asked, asked.transfer_vrs(vrs), dry_run, max_plain_gas).await),
                     None => None,
                 }
             },
@@ -225,28 +236,38 @@ impl ExactFacilitator {
         if !deployed? {
             return Err(reasons::ASSET_NOT_DEPLOYED.into());
         }
+        let max_gas = if plain { max_plain_gas } else { self.settings.max_gas };
         let tried = match tried {
             Some(tried) if plain => tried,
-            _ => self.try_out(asked, input.clone(), dry_run).await,
+            _ => self.try_out(asked, input.clone(), dry_run, max_gas).await,
         };
         match tried {
-            Ok(gas) if gas <= self.settings.max_gas => Ok(Ready { input, gas }),
+            Ok(gas) if gas <= max_gas => {
+                let reserve = gas / 4 + 20_000;
+                Ok(Ready { input, gas: gas.saturating_add(reserve).min(max_gas) })
+            }
             Ok(gas) => Err(Stop::Refused(because(
                 reasons::SIMULATION_FAILED,
-                &format!("the transfer takes {gas} gas, above the limit of {}", self.settings.max_gas),
+                format!("the transfer takes {gas} gas, above the limit of {max_gas}"),
             ))),
             Err(fault) if fault.is_revert() => Err(self.diagnose(asked).await?.into()),
             Err(fault) => Err(self.stop(&fault)),
         }
     }
 
-    async fn try_out(&self, asked: &Asked, input: Bytes, dry_run: DryRun) -> Result<u64, Fault> {
+    async fn try_out(
+        &self,
+        asked: &Asked,
+        input: Bytes,
+        dry_run: DryRun,
+        max_gas: u64,
+    ) -> Result<u64, Fault> {
         let call = TransactionRequest::default()
             .from(self.shared.account.address)
             .to(asked.terms.token)
             .input(input.into());
         match dry_run {
-            DryRun::Call => self.rpc.call(&call.gas_limit(self.settings.max_gas)).await.map(|_| 0),
+            DryRun::Call => self.rpc.call(&call.gas_limit(max_gas)).await.map(|_| 0),
             DryRun::Estimate => self.rpc.estimate_gas(&call).await,
         }
     }

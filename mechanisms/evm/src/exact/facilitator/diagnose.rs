@@ -1,6 +1,6 @@
 //! Why a transfer fails, found out from the token's state: the texts of reverts differ from token to token.
 
-use alloy::sol_types::SolEvent;
+use alloy::sol_types::{SolCall, SolEvent, SolValue};
 use alloy_primitives::{Address, B256};
 use x402_core::payment::Reason;
 
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     chain::{Fault, Receipt, contracts::Eip3009},
+    eip3009::Authorization,
     exact::reasons,
 };
 
@@ -72,8 +73,12 @@ impl ExactFacilitator {
         }
         let topics = [Eip3009::AuthorizationUsed::SIGNATURE_HASH, authorizer.into_word(), nonce];
         let Some(hash) = self.find(token, topics).await? else { return Ok(None) };
-        let Some(receipt) = self.rpc.receipt(hash).await? else { return Ok(None) };
-        Ok((receipt.succeeded() && moved_under_authorization(&receipt, asked)).then_some(hash))
+        let (receipt, input) = tokio::try_join!(self.rpc.receipt(hash), self.rpc.input(hash))?;
+        let (Some(receipt), Some(input)) = (receipt, input) else { return Err(Fault::lost_transaction()) };
+        let paid = receipt.succeeded()
+            && moved_under_authorization(&receipt, asked)
+            && carries_only(&input, &asked.authorization);
+        Ok(paid.then_some(hash))
     }
 
     async fn find(&self, token: Address, topics: [B256; 3]) -> Result<Option<B256>, Fault> {
@@ -105,6 +110,29 @@ impl ExactFacilitator {
         refused.map_or(Ok(None), Err)
     }
 }
+
+/// Whether calldata hands a token this very authorization, be it within other calls. A log names no more than the
+/// payer and the nonce, and a payer may sign many authorizations with one nonce, of which one moves money: so they
+/// must not all be paid by the one that was used. Neither by calldata that holds several of them.
+fn carries_only(input: &[u8], authorization: &Authorization) -> bool {
+    let Authorization { from, to, value, valid_after, valid_before, nonce } = *authorization;
+    let ours = (from, to, value, valid_after, valid_before, nonce).abi_encode();
+    // The payer, the payee and the amount; the period is between; the nonce.
+    let (transfer, period) = (3 * 32, 5 * 32);
+    let mut candidates = (0..=input.len().saturating_sub(ours.len())).filter_map(|at| {
+        let words = input.get(at..at + ours.len())?;
+        let alike = words[..transfer] == ours[..transfer] && words[period..] == ours[period..];
+        alike.then(|| (&input[at.saturating_sub(4)..at], words))
+    });
+    let is_ours = |(selector, words): (&[u8], &[u8])| words == ours && !RECEIVE.contains(&selector);
+    candidates.next().is_some_and(is_ours) && candidates.all(is_ours)
+}
+
+/// Takes the same words, signed as another message.
+const RECEIVE: [&[u8]; 2] = [
+    &Eip3009::receiveWithAuthorization_0Call::SELECTOR,
+    &Eip3009::receiveWithAuthorization_1Call::SELECTOR,
+];
 
 /// Whether the token reports exactly the asked transfer.
 pub(super) fn moved(receipt: &Receipt, asked: &Asked) -> bool {

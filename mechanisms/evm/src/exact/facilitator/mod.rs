@@ -1,8 +1,10 @@
 //! The facilitator's role: verify and settle, on one network, from one account.
 
+mod assets;
 mod checks;
 mod diagnose;
 mod ledger;
+mod once;
 mod settle;
 mod signature;
 
@@ -25,7 +27,7 @@ use x402_core::{
     scheme::FacilitatorScheme,
 };
 
-use self::{checks::Stop, ledger::Ledger};
+use self::{assets::Assets, checks::Stop, ledger::Ledger};
 use super::terms::SCHEME;
 use crate::{
     address::to_core,
@@ -61,6 +63,7 @@ pub struct ExactFacilitator {
     rpc: Rpc,
     clock: Clock,
     settings: Settings,
+    assets: Assets,
     shared: Arc<Shared>,
 }
 
@@ -69,13 +72,15 @@ struct Settings {
     receipt_timeout: Duration,
     confirmations: u64,
     max_gas: u64,
+    max_plain_gas: u64,
 }
 
 struct Shared {
     account: Account,
     ledger: Ledger,
     chain_is_right: OnceCell<()>,
-    tokens: Mutex<HashMap<Address, Instant>>,
+    /// When a listed token was last seen to have code.
+    deployed: Mutex<HashMap<Address, Instant>>,
 }
 
 impl ExactFacilitator {
@@ -115,6 +120,7 @@ impl ExactFacilitator {
                 )
             })?;
         Ok(Self {
+            assets: Assets::known(&network),
             network,
             chain_id,
             rpc,
@@ -123,12 +129,13 @@ impl ExactFacilitator {
                 receipt_timeout: Duration::from_secs(45),
                 confirmations: 1,
                 max_gas: 1_000_000,
+                max_plain_gas: 200_000,
             },
             shared: Arc::new(Shared {
                 account: Account::new(chain_id, signer),
                 ledger: Ledger::default(),
                 chain_is_right: OnceCell::new(),
-                tokens: Mutex::default(),
+                deployed: Mutex::default(),
             }),
         })
     }
@@ -155,10 +162,36 @@ impl ExactFacilitator {
         self
     }
 
-    /// The most gas a settlement may take: a smart wallet's signature check runs on our bill. 1,000,000 unless set.
+    /// The most gas any settlement may take: a smart wallet's signature check runs on our bill. 1,000,000 unless set.
     #[must_use]
     pub fn max_gas(mut self, gas: u64) -> Self {
         self.settings.max_gas = gas;
+        self
+    }
+
+    /// The most gas a settlement may take whose payer is an account without code, within [`max_gas`](Self::max_gas):
+    /// there is nothing but the token's transfer to run. 200,000 unless set. Chains that count the cost of their
+    /// parent chain in gas, like Arbitrum, may need more.
+    #[must_use]
+    pub fn max_plain_gas(mut self, gas: u64) -> Self {
+        self.settings.max_plain_gas = gas;
+        self
+    }
+
+    /// Settles this token as well. Without it only the tokens with EIP-3009 in [`x402_core::asset`]'s table for the
+    /// network are settled: a token's code runs on our bill, so it should be one you know. Payments of others are
+    /// refused as [`ASSET_NOT_ALLOWED`](super::reasons::ASSET_NOT_ALLOWED).
+    #[must_use]
+    pub fn allow_token(mut self, token: Address) -> Self {
+        self.assets.add(token);
+        self
+    }
+
+    /// Settles every token there is. **Dangerous**: whoever can reach the facilitator has it run contracts of their
+    /// own, and the signer's account pays the gas. Only for callers you trust.
+    #[must_use]
+    pub fn any_token(mut self) -> Self {
+        self.assets.add_all();
         self
     }
 
@@ -169,36 +202,56 @@ impl ExactFacilitator {
         self
     }
 
-    /// Asks the endpoint whether it serves the network. Every payment does this until it was so once.
+    /// Asks the endpoint whether it serves the network. Every payment does this until it was so once. The error names
+    /// the endpoint by host and port.
     ///
     /// # Errors
     /// When it serves another chain, or does not answer.
     pub async fn check(&self) -> Result<(), FacilitatorError> {
-        let ask = async || {
-            let served = self.rpc.chain_id().await.map_err(|fault| self.trouble(&fault))?;
-            if served == self.chain_id {
-                return Ok(());
+        self.served().await.map_err(|trouble| {
+            let endpoint = self.rpc.name();
+            match trouble {
+                Unserved::Fault(fault) => self.error(format_args!(
+                    "{}. Is the RPC endpoint running, and its URL right?",
+                    fault.of(&endpoint)
+                )),
+                Unserved::Another(chain) => self.another_chain(&endpoint, chain),
             }
-            Err(self.error(format!(
-                "the RPC endpoint serves eip155:{served}: configure an endpoint of this network"
-            )))
+        })
+    }
+
+    /// The same before a payment, whose sender need not know the endpoint.
+    async fn check_for_payment(&self) -> Result<(), FacilitatorError> {
+        self.served().await.map_err(|trouble| match trouble {
+            Unserved::Fault(fault) => self.trouble(&fault),
+            Unserved::Another(chain) => self.another_chain("the RPC endpoint", chain),
+        })
+    }
+
+    async fn served(&self) -> Result<(), Unserved> {
+        let ask = async || {
+            let served = self.rpc.chain_id().await.map_err(Unserved::Fault)?;
+            if served == self.chain_id { Ok(()) } else { Err(Unserved::Another(served)) }
         };
         self.shared.chain_is_right.get_or_try_init(ask).await.copied()
+    }
+
+    fn another_chain(&self, endpoint: &str, chain: u64) -> FacilitatorError {
+        self.error(format_args!("{endpoint} serves eip155:{chain}: configure an endpoint of this network"))
     }
 
     fn error(&self, what: impl fmt::Display) -> FacilitatorError {
         FacilitatorError::new(FacilitatorErrorKind::Internal, format!("{}: {what}", self.network))
     }
 
+    /// Trouble while a payment was looked at.
     fn trouble(&self, fault: &Fault) -> FacilitatorError {
         self.error(format_args!("{fault}; this says nothing about the payment"))
     }
 
     async fn token_is_deployed(&self, token: Address) -> Result<bool, Stop> {
-        let seen = |tokens: &HashMap<Address, Instant>| {
-            tokens.get(&token).is_some_and(|seen| seen.elapsed() < TOKEN_SEEN_FOR)
-        };
-        if seen(&self.shared.tokens.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let deployed = || self.shared.deployed.lock().unwrap_or_else(PoisonError::into_inner);
+        if deployed().get(&token).is_some_and(|seen| seen.elapsed() < TOKEN_SEEN_FOR) {
             return Ok(true);
         }
         let stop = |fault: Fault| self.stop(&fault);
@@ -209,11 +262,19 @@ impl ExactFacilitator {
             }
             return Ok(false);
         }
-        let mut tokens = self.shared.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.retain(|_, seen| seen.elapsed() < TOKEN_SEEN_FOR);
-        tokens.insert(token, Instant::now());
+        // Strangers do not choose what is remembered, so it stays small.
+        if self.assets.list(token) {
+            deployed().insert(token, Instant::now());
+        }
         Ok(true)
     }
+}
+
+/// Why the endpoint cannot be used.
+enum Unserved {
+    Fault(Fault),
+    /// It serves the chain of this id.
+    Another(u64),
 }
 
 impl FacilitatorScheme for ExactFacilitator {
@@ -242,14 +303,16 @@ impl FacilitatorScheme for ExactFacilitator {
 
     #[instrument(name = "verify", skip_all, fields(network = %self.network, amount = %payment.requirements.amount))]
     async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
-        self.check().await?;
         let payer = checks::payer(payment);
         let refusal = match self.read(payment) {
-            Ok(asked) => match self.examine(&asked, checks::DryRun::Call).await {
-                Ok(_) => return Ok(VerifyResponse::Valid { payer }),
-                Err(Stop::Refused(refusal)) => refusal,
-                Err(Stop::Fault(error)) => return Err(error),
-            },
+            Ok(asked) => {
+                self.check_for_payment().await?;
+                match self.examine(&asked, checks::DryRun::Call).await {
+                    Ok(_) => return Ok(VerifyResponse::Valid { payer }),
+                    Err(Stop::Refused(refusal)) => refusal,
+                    Err(Stop::Fault(error)) => return Err(error),
+                }
+            }
             Err(refusal) => refusal,
         };
         debug!(reason = %refusal.reason, payer = payer.as_ref().map(tracing::field::display), "payment refused");
@@ -275,5 +338,4 @@ impl fmt::Debug for ExactFacilitator {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

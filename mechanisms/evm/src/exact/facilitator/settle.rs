@@ -1,10 +1,10 @@
-//! Moving the money, once, and finding out whether it moved.
+//! Moving the money, and finding out whether it moved.
 
 use std::time::Duration;
 
 use alloy_primitives::B256;
 use tokio::time::Instant;
-use tracing::{Instrument, Span, debug, info, warn};
+use tracing::{debug, info, warn};
 use x402_core::{
     amount::Amount,
     facilitator::{FacilitatorError, FacilitatorErrorKind},
@@ -16,9 +16,9 @@ use x402_core::{
 
 use super::{
     ExactFacilitator,
-    checks::{Asked, DryRun, Stop, refusal},
+    checks::{Asked, DryRun, Stop},
     diagnose::moved,
-    ledger::{Answer, Receiver, Turn},
+    ledger::Answer,
 };
 use crate::{
     address::to_core,
@@ -32,68 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const CLOCK_MARGIN: u64 = 60;
 
 impl ExactFacilitator {
-    /// Settles a payment, or says what came of it, or joins whoever is settling it. The work is done in a task of
-    /// its own: a caller that goes away does not stop it.
-    pub(super) async fn settle_once(&self, asked: Asked) -> Answer {
-        self.check().await.map_err(|error| unacted(&error))?;
-        if let Some(reason) = asked.mismatch() {
-            return match self.examine(&asked, DryRun::Call).await {
-                Ok(_) => Ok(self.refused_of(&asked, refusal(reason))),
-                Err(stop) => self.stopped(&asked, stop),
-            };
-        }
-        loop {
-            match self.shared.ledger.enter(&asked, self.clock.now()) {
-                Turn::Done { answer, same_signature } => {
-                    return if same_signature {
-                        Ok(answer)
-                    } else {
-                        self.if_signed(&asked, Ok(answer)).await
-                    };
-                }
-                Turn::Wait { answer, same_signature } => {
-                    let answer = self.heard(answer).await;
-                    if same_signature {
-                        return answer;
-                    }
-                    // It may have failed for its own signature, which is none of ours.
-                    if !matches!(answer, Err(_) | Ok(SettleResponse::Failed(_))) {
-                        return self.if_signed(&asked, answer).await;
-                    }
-                }
-                Turn::Begin { tell, answer, sent, same_signature } => {
-                    let (this, ours) = (self.clone(), asked.clone());
-                    let work = async move {
-                        let answer = this.attempt(&ours, sent).await;
-                        this.shared.ledger.finish(&ours, &answer);
-                        this.report(&ours, &answer);
-                        tell.send_replace(Some(answer));
-                    };
-                    tokio::spawn(work.instrument(Span::current()));
-                    let answer = self.heard(answer).await;
-                    // What an earlier attempt sent was another's signature: the answer is not for everyone.
-                    return if same_signature { answer } else { self.if_signed(&asked, answer).await };
-                }
-            }
-        }
-    }
-
-    async fn heard(&self, mut answer: Receiver) -> Answer {
-        match answer.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone().unwrap_or_else(|| Err(self.error("no answer"))),
-            Err(_) => Err(self.error("the settlement ended without an answer: settle the payment again")),
-        }
-    }
-
-    async fn if_signed(&self, asked: &Asked, answer: Answer) -> Answer {
-        match self.signed(asked).await {
-            Ok(_) => answer,
-            Err(Stop::Refused(refusal)) => Ok(self.refused_of(asked, refusal)),
-            Err(Stop::Fault(error)) => Err(error),
-        }
-    }
-
-    async fn attempt(&self, asked: &Asked, sent: Option<Sent>) -> Answer {
+    pub(super) async fn attempt(&self, asked: &Asked, sent: Option<Sent>) -> Answer {
         if let Some(sent) = sent
             && let Some(answer) = self.resume(asked, &sent).await?
         {
@@ -105,8 +44,8 @@ impl ExactFacilitator {
             Err(stop) => return self.stopped_before_sending(asked, stop).await,
         };
         let fees = fees.map_err(|fault| unacted(&self.trouble(&fault)))?;
-        let gas = (ready.gas + ready.gas / 4 + 20_000).min(self.settings.max_gas);
-        let transaction = Transaction { to: asked.terms.token, input: ready.input, gas, fees };
+        let transaction =
+            Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees };
         let ledger = &self.shared.ledger;
         let sent =
             self.shared.account.send(&self.rpc, &transaction, |sent| ledger.sending(asked, sent)).await;
@@ -135,7 +74,7 @@ impl ExactFacilitator {
 
     /// What became of an earlier attempt's transaction; `None` if it can never be mined, so that nothing stands in
     /// the way of another one.
-    async fn resume(&self, asked: &Asked, sent: &Sent) -> Result<Option<SettleResponse>, FacilitatorError> {
+    pub(super) async fn resume(&self, asked: &Asked, sent: &Sent) -> Result<Option<SettleResponse>, FacilitatorError> {
         match self.fate(asked, sent).await {
             Ok(Fate::Open) => self.outcome(asked, sent).await.map(Some),
             Ok(Fate::Paid(hash)) => Ok(Some(self.settled(asked, hash))),
@@ -220,7 +159,7 @@ impl ExactFacilitator {
         }
     }
 
-    fn stopped(&self, asked: &Asked, stop: Stop) -> Answer {
+    pub(super) fn stopped(&self, asked: &Asked, stop: Stop) -> Answer {
         match stop {
             Stop::Refused(refusal) => Ok(self.refused_of(asked, refusal)),
             Stop::Fault(error) => Err(unacted(&error)),
@@ -255,7 +194,7 @@ impl ExactFacilitator {
         })
     }
 
-    fn refused_of(&self, asked: &Asked, refusal: Refusal) -> SettleResponse {
+    pub(super) fn refused_of(&self, asked: &Asked, refusal: Refusal) -> SettleResponse {
         self.refused(Refusal { payer: Some(to_core(asked.authorization.from)), ..refusal })
     }
 
@@ -265,7 +204,7 @@ impl ExactFacilitator {
         SettleResponse::Failed(SettleFailure { reason, message, payer, transaction: None, network })
     }
 
-    fn report(&self, asked: &Asked, answer: &Answer) {
+    pub(super) fn report(&self, asked: &Asked, answer: &Answer) {
         let payer = asked.authorization.from;
         match answer {
             Ok(SettleResponse::Settled(proof)) => {
@@ -296,7 +235,7 @@ enum Fate {
 }
 
 /// A failure before anything was sent: the caller may try again, here or elsewhere.
-fn unacted(error: &FacilitatorError) -> FacilitatorError {
+pub(super) fn unacted(error: &FacilitatorError) -> FacilitatorError {
     FacilitatorError::new(FacilitatorErrorKind::Unreachable, error.to_string())
 }
 
