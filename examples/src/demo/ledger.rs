@@ -11,21 +11,23 @@ pub(crate) struct Ledger<'a> {
     merchant: Address,
     last: (U256, U256),
     transfers: usize,
-    moved: u64,
+    moved: U256,
 }
 
 impl<'a> Ledger<'a> {
     /// Notes and prints what both have.
     pub(crate) async fn open(chain: &'a Chain, payer: Address, merchant: Address) -> anyhow::Result<Self> {
         let last = (chain.balance(payer).await?, chain.balance(merchant).await?);
-        println!("balances:     payer {}, merchant {}", last.0, last.1);
-        Ok(Self { chain, payer, merchant, last, transfers: 0, moved: 0 })
+        println!("balances:     payer {}, merchant {}", dollars(last.0), dollars(last.1));
+        Ok(Self { chain, payer, merchant, last, transfers: 0, moved: U256::ZERO })
     }
 
     /// Prints both balances, and fails unless exactly this moved since the last time, in one transfer or none.
     pub(crate) async fn expect_paid(&mut self, amount: u64) -> anyhow::Result<()> {
         let now = (self.chain.balance(self.payer).await?, self.chain.balance(self.merchant).await?);
-        println!("balances:     payer {} -> {}, merchant {} -> {}", self.last.0, now.0, self.last.1, now.1);
+        let [payer, merchant] = [(self.last.0, now.0), (self.last.1, now.1)]
+            .map(|(was, is)| format!("{} -> {}", dollars(was), dollars(is)));
+        println!("balances:     payer {payer}, merchant {merchant}");
         let transfers = self.chain.transfers(self.merchant).await?;
         let moved = U256::from(amount);
         ensure!(
@@ -36,7 +38,7 @@ impl<'a> Ledger<'a> {
         );
         self.last = now;
         self.transfers = transfers;
-        self.moved += amount;
+        self.moved += moved;
         Ok(())
     }
 
@@ -44,7 +46,13 @@ impl<'a> Ledger<'a> {
         self.transfers
     }
 
-    pub(crate) fn moved(&self) -> u64 {
+    pub(crate) fn moved(&self) -> U256 {
         self.moved
     }
+}
+
+/// An amount of the test dollar, which has six decimals.
+pub(crate) fn dollars(amount: U256) -> String {
+    let unit = U256::from(1_000_000);
+    format!("${}.{:06}", amount / unit, (amount % unit).to::<u64>())
 }

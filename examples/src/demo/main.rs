@@ -12,6 +12,7 @@ use ledger::Ledger;
 use serde_json::{Value, json};
 use service::Service;
 use x402_core::{
+    asset,
     payment::{PaymentRequired, Receipt, SettleResponse},
     wire,
 };
@@ -24,7 +25,7 @@ async fn main() -> ExitCode {
     match demo(remote).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\nThe demo failed: {error:?}");
+            eprintln!("\nThe demo failed: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -133,7 +134,9 @@ fn show_offer(offer: &PaymentRequired) {
     println!("402 Payment Required: {}", offer.error.as_deref().unwrap_or_default());
     println!("  sells     {} ({})", offer.resource.url, offer.resource.description.as_deref().unwrap_or("-"));
     for option in &offer.accepts {
-        println!("  asks      {} atomic units of {} on {}", option.amount, option.asset, option.network);
+        let token = asset::token_at(&option.network, &option.asset);
+        let symbol = token.map_or_else(|| "token".into(), |token| token.symbol);
+        println!("  asks      {} units of {symbol} ({}) on {}", option.amount, option.asset, option.network);
         println!(
             "  pays to   {} within {} s, scheme {}",
             option.pay_to, option.max_timeout_seconds, option.scheme

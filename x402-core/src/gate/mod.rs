@@ -4,7 +4,7 @@
 //! it, or call the handler and bring the head of its answer to the [`Ticket`].
 //!
 //! ```text
-//! view ─▶ Offer ─▶ Matched ─▶ Claimed ─▶ Verified ─▶ handler ─▶ Settled ─▶ answer
+//! view ─▶ Offer ─▶ Matched ─▶ Claim ─▶ Verified ─▶ handler ─▶ Settled ─▶ answer
 //!           └───────────── any step may end in a Refusal, which encodes itself ─┘
 //! ```
 //!
