@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use super::{
     builder::GateInner,
     charge::SettleTiming,
-    claim::Claim,
+    claim::{Claim, Place},
     offer::{Matched, Offer},
     refusal::{Asked, Refusal, expose},
     request::{RequestDecision, RequestView},
@@ -167,7 +167,7 @@ pub(super) async fn admit(
         Ok(Some(presented)) => {
             asked.version = presented.version();
             match Matched::find(gate, &offer, &presented) {
-                Ok(candidates) => pay(gate, priced, candidates).await,
+                Ok(candidates) => pay(gate, priced, &Place::new(priced.id, request), candidates).await,
                 Err(refusal) => Err(refusal),
             }
         }
@@ -183,10 +183,15 @@ pub(super) async fn admit(
 }
 
 /// The first option that the payment is valid for.
-async fn pay(gate: &Arc<GateInner>, priced: &Priced, candidates: Vec<Matched>) -> Result<Paid, Refusal> {
+async fn pay(
+    gate: &Arc<GateInner>,
+    priced: &Priced,
+    place: &Place,
+    candidates: Vec<Matched>,
+) -> Result<Paid, Refusal> {
     let mut refused = None;
     for candidate in candidates {
-        let claim = gate.claims.take(candidate, priced.id)?;
+        let claim = gate.claims.take(candidate, place.clone())?;
         match Verified::verify(gate, claim).await {
             Ok(verified) => {
                 let first = priced.charge.timing == SettleTiming::BeforeHandler || verified.is_held();

@@ -31,6 +31,9 @@ pub fn exact(price: impl IntoPrice) -> Unplaced {
 }
 
 /// A price computed for each request. An error is answered with 500, and the handler does not run.
+///
+/// Let it depend on the method and the URI, or on what changes with time: a payment whose settlement took longer is
+/// served for the same method and URI, whatever the headers are by then.
 pub fn exact_with<F, Fut, P>(compute: F) -> Unplaced
 where
     F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,

@@ -5,7 +5,7 @@
 //! - *Released*: nothing was charged, and the payment can be presented again.
 //! - *Spent*: it bought its answer, and buys no other.
 //! - *Held*: the money may have moved, or it did and nothing was served for it. Whoever presents the same payment
-//!   again, at the same route, is served once it has settled; nobody is asked to pay again.
+//!   again, for the same request, is served once it has settled; nobody is asked to pay again.
 
 use std::{
     collections::HashMap,
@@ -29,8 +29,24 @@ const LONGEST_SECONDS: u64 = 24 * 60 * 60;
 /// How long a claim outlives its payment.
 const MARGIN_SECONDS: u64 = 600;
 
-/// Which priced route a payment was presented at.
+/// A priced route.
 pub(super) type RouteId = u64;
+
+/// What a payment was presented for: a price may depend on all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    route: RouteId,
+    /// Method, path and query.
+    request: String,
+}
+
+impl Place {
+    pub(super) fn new(route: RouteId, request: RequestView<'_>) -> Self {
+        let RequestView { method, uri, .. } = request;
+        let asked = uri.path_and_query().map_or(uri.path(), PathAndQuery::as_str);
+        Self { route, request: format!("{method} {asked}") }
+    }
+}
 
 /// The claims of a process: a payment presented at two of its gates is still one payment.
 #[derive(Default)]
@@ -56,11 +72,11 @@ enum State {
     Held(Box<Held>),
 }
 
-/// A payment that is owed an answer. It is resumed as it was first presented, at the route where it was: the identity
+/// A payment that is owed an answer. It is resumed as it was first presented, for what it was: the identity
 /// alone can be read off the chain by anyone, and prices may have changed since.
 struct Held {
     fingerprint: String,
-    route: RouteId,
+    place: Place,
     payment: Box<Payment>,
     payer: Address,
     debt: Debt,
@@ -88,17 +104,17 @@ impl Claims {
         matches!(entries.by_key.get(&identity.key), Some(Entry { state: State::Held(_), .. }))
     }
 
-    /// Claims a payment that was presented at a route, or says why it cannot be had.
-    pub(super) fn take(self: &Arc<Self>, matched: Matched, route: RouteId) -> Result<Claim, Refusal> {
+    /// Claims a payment, or says why it cannot be had.
+    pub(super) fn take(self: &Arc<Self>, matched: Matched, place: Place) -> Result<Claim, Refusal> {
         let (payment, identity) = matched.into_parts();
-        self.take_at(payment, identity, route, now())
+        self.take_at(payment, identity, place, now())
     }
 
     fn take_at(
         self: &Arc<Self>,
         payment: Option<Box<Payment>>,
         identity: PaymentIdentity,
-        route: RouteId,
+        place: Place,
         now: u64,
     ) -> Result<Claim, Refusal> {
         let PaymentIdentity { key, fingerprint, payer, expires_at } = identity;
@@ -112,7 +128,7 @@ impl Claims {
             }
             Some(State::InFlight) => return Err(Refusal::in_progress()),
             Some(State::Spent) => return Err(Refusal::spent()),
-            Some(State::Held(held)) if held.fingerprint != fingerprint || held.route != route => {
+            Some(State::Held(held)) if held.fingerprint != fingerprint || held.place != place => {
                 return Err(Refusal::held_elsewhere());
             }
             Some(State::Held(held)) => {
@@ -129,7 +145,7 @@ impl Claims {
             claims: self.clone(),
             key,
             fingerprint,
-            route,
+            place,
             payment: Some(payment),
             payer,
             verified,
@@ -169,7 +185,7 @@ pub(super) struct Claim {
     claims: Arc<Claims>,
     key: String,
     fingerprint: String,
-    route: RouteId,
+    place: Place,
     /// There until it is dropped.
     payment: Option<Box<Payment>>,
     payer: Address,
@@ -266,7 +282,8 @@ impl Drop for Claim {
             After::Spent | After::Served(_) => Some(State::Spent),
             After::Held(debt) => self.payment.take().map(|payment| {
                 let (fingerprint, payer) = (mem::take(&mut self.fingerprint), self.payer.clone());
-                State::Held(Box::new(Held { fingerprint, route: self.route, payment, payer, debt }))
+                let place = self.place.clone();
+                State::Held(Box::new(Held { fingerprint, place, payment, payer, debt }))
             }),
         };
         self.claims.conclude(&self.key, state);
@@ -300,8 +317,14 @@ mod tests {
         PaymentIdentity { key, fingerprint, payer: "0x3".parse().unwrap(), expires_at }
     }
 
+    fn place(route: RouteId, uri: &'static str) -> Place {
+        let (uri, headers) = (http::Uri::from_static(uri), http::HeaderMap::new());
+        let method = &http::Method::GET;
+        Place::new(route, RequestView { method, uri: &uri, headers: &headers, route: None })
+    }
+
     fn take(claims: &Arc<Claims>, key: &str, fingerprint: &str) -> Result<Claim, Refusal> {
-        claims.take_at(Some(payment()), identity(key, fingerprint, 100), 1, 1)
+        claims.take_at(Some(payment()), identity(key, fingerprint, 100), place(1, "/"), 1)
     }
 
     fn receipt() -> Receipt {
@@ -337,12 +360,13 @@ mod tests {
         drop(claim);
         assert!(claims.holds(&identity("a", "x", 1)));
         assert!(take(&claims, "a", "forged").is_err());
-        assert!(claims.take_at(Some(payment()), identity("a", "x", 100), 2, 1).is_err(), "another route");
+        assert!(claims.take_at(Some(payment()), identity("a", "x", 100), place(2, "/"), 1).is_err(), "another route");
+        assert!(claims.take_at(Some(payment()), identity("a", "x", 100), place(1, "/?2"), 1).is_err(), "another query");
         for _ in 0..2 {
-            let resumed = claims.take_at(None, identity("a", "x", 100), 1, 1).ok().unwrap();
+            let resumed = claims.take_at(None, identity("a", "x", 100), place(1, "/"), 1).ok().unwrap();
             assert!(resumed.is_held(), "dropping a resumed claim keeps it");
         }
-        assert!(claims.take_at(None, identity("b", "x", 100), 1, 1).is_err(), "nothing is held");
+        assert!(claims.take_at(None, identity("b", "x", 100), place(1, "/"), 1).is_err(), "nothing is held");
     }
 
     #[test]
@@ -369,7 +393,7 @@ mod tests {
     }
 
     fn fill(claims: &Arc<Claims>, n: usize, expires_at: u64, now: u64) {
-        let taken = claims.take_at(Some(payment()), identity(&n.to_string(), "x", expires_at), 1, now);
+        let taken = claims.take_at(Some(payment()), identity(&n.to_string(), "x", expires_at), place(1, "/"), now);
         let Ok(mut claim) = taken else { panic!("there is room") };
         claim.spent();
     }
@@ -396,7 +420,7 @@ mod tests {
     #[test]
     fn what_is_in_flight_is_not_swept_out() {
         let claims = Arc::<Claims>::default();
-        let claim = claims.take_at(Some(payment()), identity("a", "x", 1), 1, 1).ok().unwrap();
+        let claim = claims.take_at(Some(payment()), identity("a", "x", 1), place(1, "/"), 1).ok().unwrap();
         for n in 0..5000 {
             fill(&claims, n, 10_000, 5000);
         }

@@ -110,10 +110,10 @@ impl Refusal {
             .explain("this payment has bought its answer; ask without a payment for a new offer")
     }
 
-    /// A payment that is owed an answer came with other bytes, or at another route.
+    /// A payment that is owed an answer came with other bytes, or for another request.
     pub(super) fn held_elsewhere() -> Self {
         Self::new(Kind::InProgress, "payment_in_progress").explain(
-            "this payment is being resolved; send exactly what was first sent, to the route it is for, and do not sign \
+            "this payment is being resolved; send exactly what was first sent, to where it was sent, and do not sign \
              another",
         )
     }

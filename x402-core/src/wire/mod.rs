@@ -62,8 +62,8 @@ fn shape<T: DeserializeOwned>(value: Value) -> Result<T, DecodeError> {
 /// serde's message without the offending value: a type error quotes what it found.
 fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match (text.find("invalid type"), text.find("expected")) {
-        (Some(_), Some(at)) => text[at..].to_owned(),
+    match (text.find("invalid type"), text.rfind(", expected ")) {
+        (Some(_), Some(at)) => text[at + ", ".len()..].to_owned(),
         _ => match text.find("invalid value") {
             Some(_) => "a value is out of range".to_owned(),
             None => text.chars().take(200).collect(),
