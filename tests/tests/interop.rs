@@ -1,4 +1,5 @@
 //! Published clients pay our server, our client pays published servers, through our facilitator, on a real chain.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use alloy::primitives::U256;
 use axum::{Router, routing::get};

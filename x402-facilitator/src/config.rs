@@ -7,6 +7,7 @@
 //! | `EVM_PRIVATE_KEY` | required | pays the gas: 64 hex digits, with or without `0x` |
 //! | `EVM_NETWORKS` | `base,base-sepolia` | names or CAIP-2 ids, separated by commas |
 //! | `EVM_RPC_URL_<NAME>` | Alchemy, Infura, public | a chain's node: `EVM_RPC_URL_BASE_SEPOLIA`, `EVM_RPC_URL_EIP155_31337` |
+//! | `EVM_ASSETS` | none | tokens to settle beside the known ones: addresses separated by commas, on every network; or `any`, which runs every stranger's contract on the signer's gas |
 //! | `ALCHEMY_API_KEY`, `INFURA_API_KEY` | none | accounts to reach the chains through |
 //! | `SETTLEMENT_RECEIPT_TIMEOUT_MS` | `45000` | how long a settlement waits for its receipt |
 //! | `RUST_LOG` | `info` | what is logged, to stderr |
@@ -15,7 +16,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use alloy::signers::local::PrivateKeySigner;
+use alloy::{primitives::Address, signers::local::PrivateKeySigner};
 use anyhow::{Context, bail, ensure};
 use url::Url;
 use x402_core::network::Network;
@@ -27,7 +28,15 @@ pub(crate) struct Config {
     pub(crate) port: u16,
     pub(crate) signer: PrivateKeySigner,
     pub(crate) chains: Vec<EvmChain>,
+    pub(crate) assets: Assets,
     pub(crate) receipt_timeout: Duration,
+}
+
+/// What is settled beside the known tokens.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Assets {
+    Listed(Vec<Address>),
+    Any,
 }
 
 /// A chain to settle on.
@@ -37,6 +46,8 @@ pub(crate) struct EvmChain {
     pub(crate) network: Network,
     /// May carry a key: never printed.
     pub(crate) rpc_url: Url,
+    /// What to set for another node.
+    pub(crate) variable: String,
 }
 
 /// One variable of the environment.
@@ -73,7 +84,15 @@ impl Config {
         };
         let signer = signer(lookup)?;
         let chains = chains(lookup)?;
-        Ok(Self { host, port, signer, chains, receipt_timeout: Duration::from_millis(receipt_timeout) })
+        let assets = assets(lookup)?;
+        Ok(Self {
+            host,
+            port,
+            signer,
+            chains,
+            assets,
+            receipt_timeout: Duration::from_millis(receipt_timeout),
+        })
     }
 }
 
@@ -88,6 +107,30 @@ fn signer(lookup: Lookup<'_>) -> anyhow::Result<PrivateKeySigner> {
         "EVM_PRIVATE_KEY is not a private key: expected 64 hex digits, with or without 0x, that are a valid \
          secp256k1 key",
     )
+}
+
+fn assets(lookup: Lookup<'_>) -> anyhow::Result<Assets> {
+    let Some(list) = lookup("EVM_ASSETS")? else { return Ok(Assets::Listed(Vec::new())) };
+    if list.eq_ignore_ascii_case("any") {
+        return Ok(Assets::Any);
+    }
+    let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let assets = items.map(|item| {
+        asset(item).with_context(|| {
+            format!(
+                "EVM_ASSETS names {item:?}: expected token addresses (`0x` and 40 hex digits, in one case or with their \
+                 EIP-55 checksum), separated by commas, or `any` alone"
+            )
+        })
+    });
+    Ok(Assets::Listed(assets.collect::<Result<_, _>>()?))
+}
+
+fn asset(item: &str) -> Option<Address> {
+    let digits = item.strip_prefix("0x")?;
+    let one_case = digits.to_ascii_lowercase() == digits || digits.to_ascii_uppercase() == digits;
+    let address: Address = item.parse().ok()?;
+    (!address.is_zero() && (one_case || address.to_checksum(None) == item)).then_some(address)
 }
 
 fn chains(lookup: Lookup<'_>) -> anyhow::Result<Vec<EvmChain>> {
@@ -126,6 +169,8 @@ fn evm_chain(lookup: Lookup<'_>, network: Network) -> anyhow::Result<EvmChain> {
     let suffix = |name: &str| name.to_ascii_uppercase().replace(['-', ':'], "_");
     let by_name = format!("EVM_RPC_URL_{}", suffix(&name));
     let by_id = format!("EVM_RPC_URL_{}", suffix(network.as_str()));
+    let own =
+        if lookup(&by_name)?.is_none() && lookup(&by_id)?.is_some() { &by_id } else { &by_name }.clone();
     let (variable, text) = match (lookup(&by_name)?, lookup(&by_id)?, known) {
         (Some(url), _, _) => (by_name, url),
         (None, Some(url), _) => (by_id, url),
@@ -140,7 +185,7 @@ fn evm_chain(lookup: Lookup<'_>, network: Network) -> anyhow::Result<EvmChain> {
     let rpc_url = rpc_url.with_context(|| {
         format!("{variable} does not make a URL: expected one like https://node.example.com (for {network})")
     })?;
-    Ok(EvmChain { name, network, rpc_url })
+    Ok(EvmChain { name, network, rpc_url, variable: own })
 }
 
 #[cfg(test)]
@@ -205,6 +250,28 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_added() {
+        let usdc = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
+        let of = |list: &str| read(&[("EVM_ASSETS", list)]).unwrap().assets;
+        let address = usdc.parse().unwrap();
+        assert_eq!(read(&[]).unwrap().assets, Assets::Listed(vec![]));
+        assert_eq!(
+            of(&format!(" {usdc},, {} ", usdc.to_lowercase())),
+            Assets::Listed(vec![address, address])
+        );
+        assert_eq!(of("Any"), Assets::Any);
+    }
+
+    #[test]
+    fn the_variable_of_a_chains_node_is_known() {
+        let of = |set: &[(&str, &str)]| read(set).unwrap().chains.remove(0).variable;
+        let url = "http://127.0.0.1:8545";
+        assert_eq!(of(&[]), "EVM_RPC_URL_BASE");
+        assert_eq!(of(&[("EVM_RPC_URL_BASE", url)]), "EVM_RPC_URL_BASE");
+        assert_eq!(of(&[("EVM_RPC_URL_EIP155_8453", url)]), "EVM_RPC_URL_EIP155_8453");
+    }
+
+    #[test]
     fn a_wrong_value_is_named_and_no_secret_shown() {
         let short = &KEY[..60];
         for (variable, value) in [
@@ -218,6 +285,12 @@ mod tests {
             ("EVM_PRIVATE_KEY", "secretsecretsecretsecretsecretsecretsecretsecretsecretsecretsecr"),
             ("EVM_NETWORKS", "nowhere, , solana"),
             ("EVM_NETWORKS", ","),
+            ("EVM_ASSETS", "USDC"),
+            ("EVM_ASSETS", "any,0x036cbd53842c5426634e7929541ec2318f3dcf7e"),
+            ("EVM_ASSETS", "0x036cbd53842c5426634e7929541ec2318f3dcf7"),
+            ("EVM_ASSETS", "036cbd53842c5426634e7929541ec2318f3dcf7e"),
+            ("EVM_ASSETS", "0x036CbD53842c5426634e7929541eC2318f3dCF7E"),
+            ("EVM_ASSETS", "0x0000000000000000000000000000000000000000"),
             ("EVM_RPC_URL_BASE", "secret.example.com"),
             ("EVM_RPC_URL_BASE", "file:///secret"),
         ] {

@@ -3,15 +3,26 @@
 mod chains;
 mod config;
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
+use x402_core::{
+    asset::{TransferMethod, tokens_of},
+    network::Network,
+};
 use x402_evm::exact::ExactFacilitator;
 use x402_facilitator::{LocalFacilitator, http};
 
-use config::{Config, EvmChain, environment};
+use config::{Assets, Config, EvmChain, environment};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -52,20 +63,69 @@ fn log_to_stderr() -> anyhow::Result<()> {
 
 fn facilitator(config: &Config) -> anyhow::Result<LocalFacilitator> {
     let mut facilitator = LocalFacilitator::new();
-    for EvmChain { name, network, rpc_url } in &config.chains {
+    if config.assets == Assets::Any {
+        tracing::warn!(
+            "EVM_ASSETS is `any`: whoever reaches this runs contracts of their own on the signer's gas"
+        );
+    }
+    for EvmChain { name, network, rpc_url, variable } in &config.chains {
         let exact = ExactFacilitator::connect(rpc_url, network.clone(), config.signer.clone())
             .with_context(|| format!("cannot settle on {name}"))?
             .receipt_timeout(config.receipt_timeout);
-        let node = exact.clone();
-        tokio::spawn(async move {
-            if let Err(error) = node.check().await {
-                tracing::warn!(%error, "payments cannot be settled until this is right");
+        let exact = match &config.assets {
+            Assets::Listed(tokens) => {
+                if tokens.is_empty() && !has_known_token(network) {
+                    tracing::warn!(%network, "no token is known there: nothing is settled until EVM_ASSETS names one");
+                }
+                tokens.iter().copied().fold(exact, ExactFacilitator::allow_token)
             }
+            Assets::Any => exact.any_token(),
+        };
+        let (node, variable) = (exact.clone(), variable.clone());
+        tokio::spawn(async move {
+            let say = |failure: Option<&str>| match failure {
+                Some(error) => {
+                    tracing::warn!(error, "payments cannot be settled until {variable} is right");
+                }
+                None => tracing::info!("the endpoint of {variable} is right"),
+            };
+            let check = || {
+                let node = node.clone();
+                async move { node.check().await }
+            };
+            until_right(check, tokio::time::sleep, say).await;
         });
         facilitator = facilitator.with(exact);
         tracing::info!(name, %network, signer = %config.signer.address(), "settling");
     }
     Ok(facilitator)
+}
+
+fn has_known_token(network: &Network) -> bool {
+    tokens_of(network).any(|token| matches!(token.transfer, TransferMethod::Eip3009 { .. }))
+}
+
+/// Checks until it is right, ever less often. Says each failure when it is another than the last one, and the end.
+async fn until_right<C, E, P>(
+    check: impl Fn() -> C,
+    sleep: impl Fn(Duration) -> P,
+    say: impl Fn(Option<&str>),
+) where
+    C: Future<Output = Result<(), E>>,
+    E: Display,
+    P: Future<Output = ()>,
+{
+    let (mut pause, mut last) = (FIRST_PAUSE, String::new());
+    while let Err(error) = check().await {
+        let error = error.to_string();
+        if error != last {
+            say(Some(&error));
+            last = error;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    say(None);
 }
 
 /// The signals that end the process: the first one after the settlements that have begun, the second one at once.
@@ -113,5 +173,30 @@ impl Signals {
             tracing::error!("stopped by force: settlements that had begun may be on chain all the same");
             std::process::exit(1);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, future::ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_is_checked_until_it_is_right() {
+        let failures = ["down", "down", "wrong", "wrong", "wrong", "wrong", "wrong", "down"];
+        let answers = RefCell::new(failures.iter());
+        let (pauses, said) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        until_right(
+            || ready(answers.borrow_mut().next().map_or(Ok(()), Err)),
+            |pause| {
+                pauses.borrow_mut().push(pause.as_secs());
+                ready(())
+            },
+            |failure| said.borrow_mut().push(failure.unwrap_or("right").to_owned()),
+        )
+        .await;
+        assert_eq!(*pauses.borrow(), [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(*said.borrow(), ["down", "wrong", "down", "right"]);
     }
 }

@@ -4,16 +4,23 @@ use serde_json::{Value, json};
 use x402_core::{
     amount::Amount,
     asset::Token,
-    gate::{CustomBody, TokenAmount, exact, exact_with},
+    facilitator::FacilitatorErrorKind as Kind,
+    gate::{CustomBody, RequestInfo, TokenAmount, exact, exact_with},
     network::{BASE, BASE_SEPOLIA, Network},
     payment::{PaymentRequired, Version},
 };
-use x402_tests::script::{Act, Script};
+use x402_tests::{
+    script::{Act, Script},
+    serve::encoded,
+};
 
 use crate::{
     shop::{Shop, cent, dollar},
     support::{MARKER, NETWORK, SELLER, assert_asked, assert_refused, assert_sold, sign_v1, sign_v2},
 };
+
+/// No body.
+const EMPTY: (&str, &str) = ("content-length", "0");
 
 /// A chain that version 1 has no name for.
 const NAMELESS: Network = Network::from_static("eip155:42161");
@@ -25,7 +32,7 @@ fn column(offer: &Value, field: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_price_is_computed_from_the_request() {
-    let price = exact_with(async |request: x402_core::gate::RequestInfo| {
+    let price = exact_with(async |request: RequestInfo| {
         let seats: u64 = request.uri.query().unwrap_or_default().parse()?;
         Ok(format!("${seats}"))
     });
@@ -41,6 +48,38 @@ async fn a_price_is_computed_from_the_request() {
         assert!(!answer.body.contains("digit") && !answer.body.contains("zero"), "{answer:?}");
     }
     assert_eq!(shop.counts(), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_pending_payment_for_three_seats_does_not_buy_four() {
+    for act in [Act::Pending, Act::Fail(Kind::NoAnswer)] {
+        let price = exact_with(async |request: RequestInfo| {
+            let query = request.uri.query().unwrap_or_default();
+            Ok(format!("${}", query.split('&').next().unwrap_or_default()))
+        });
+        let script = Script::new().on_settle([act.clone(), act, Act::Yes]);
+        let shop = Shop::selling(script, price.on(BASE_SEPOLIA).to(SELLER)).await;
+        let payment = shop.v2("/cheap?3").await;
+        assert!([502, 503].contains(&shop.pay("/cheap?3", &payment).await.status));
+        let counts = shop.counts();
+        for more in ["/cheap?4".to_owned(), format!("/cheap?9&{}", "x".repeat(2000)), "/cheap?3&4".to_owned()]
+        {
+            let answer = shop.pay(&more, &payment).await;
+            assert_refused(&answer, 409, "payment_in_progress");
+            assert_eq!(answer.count("payment-required"), 0, "{more}");
+        }
+        let post = shop.send("POST", "/cheap?3", &[("payment-signature", &encoded(&payment)), EMPTY]).await;
+        assert_refused(&post, 409, "payment_in_progress");
+        assert_eq!(shop.counts(), counts, "nobody was asked, nothing was given");
+        let last = loop {
+            let answer = shop.pay("/cheap?3", &payment).await;
+            if answer.status == 200 {
+                break answer;
+            }
+            assert!([502, 503].contains(&answer.status), "{answer:?}");
+        };
+        assert_sold(&last, "/cheap");
+    }
 }
 
 #[tokio::test]

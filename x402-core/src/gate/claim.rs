@@ -15,7 +15,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{offer::Matched, refusal::Refusal};
+use http::uri::PathAndQuery;
+
+use super::{offer::Matched, refusal::Refusal, request::RequestView};
 use crate::{
     address::Address,
     payment::{Payment, PendingSettlement, Receipt},
@@ -360,8 +362,14 @@ mod tests {
         drop(claim);
         assert!(claims.holds(&identity("a", "x", 1)));
         assert!(take(&claims, "a", "forged").is_err());
-        assert!(claims.take_at(Some(payment()), identity("a", "x", 100), place(2, "/"), 1).is_err(), "another route");
-        assert!(claims.take_at(Some(payment()), identity("a", "x", 100), place(1, "/?2"), 1).is_err(), "another query");
+        assert!(
+            claims.take_at(Some(payment()), identity("a", "x", 100), place(2, "/"), 1).is_err(),
+            "another route"
+        );
+        assert!(
+            claims.take_at(Some(payment()), identity("a", "x", 100), place(1, "/?2"), 1).is_err(),
+            "another query"
+        );
         for _ in 0..2 {
             let resumed = claims.take_at(None, identity("a", "x", 100), place(1, "/"), 1).ok().unwrap();
             assert!(resumed.is_held(), "dropping a resumed claim keeps it");
@@ -393,7 +401,8 @@ mod tests {
     }
 
     fn fill(claims: &Arc<Claims>, n: usize, expires_at: u64, now: u64) {
-        let taken = claims.take_at(Some(payment()), identity(&n.to_string(), "x", expires_at), place(1, "/"), now);
+        let taken =
+            claims.take_at(Some(payment()), identity(&n.to_string(), "x", expires_at), place(1, "/"), now);
         let Ok(mut claim) = taken else { panic!("there is room") };
         claim.spent();
     }

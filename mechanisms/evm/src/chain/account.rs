@@ -129,7 +129,9 @@ impl Account {
         let next = lane.next.take();
         match rpc.send(&sent.raw).await {
             Ok(_) => lane.may_have(sent),
-            Err(fault) if fault.was_not_sent() || fault.answer().is_some_and(|words| says_refused(&words)) => {
+            Err(fault)
+                if fault.was_not_sent() || fault.answer().is_some_and(|words| says_refused(&words)) =>
+            {
                 lane.next = next;
             }
             Err(_) => {}

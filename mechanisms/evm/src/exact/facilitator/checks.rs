@@ -224,7 +224,9 @@ impl ExactFacilitator {
             },
             async {
                 match likely {
-                    Some(vrs) => Some(self.try_out(asked, asked.transfer_vrs(vrs), dry_run, max_plain_gas).await),
+                    Some(vrs) => {
+                        Some(self.try_out(asked, asked.transfer_vrs(vrs), dry_run, max_plain_gas).await)
+                    }
                     None => None,
                 }
             },

@@ -129,10 +129,8 @@ fn carries_only(input: &[u8], authorization: &Authorization) -> bool {
 }
 
 /// Takes the same words, signed as another message.
-const RECEIVE: [&[u8]; 2] = [
-    &Eip3009::receiveWithAuthorization_0Call::SELECTOR,
-    &Eip3009::receiveWithAuthorization_1Call::SELECTOR,
-];
+const RECEIVE: [&[u8]; 2] =
+    [&Eip3009::receiveWithAuthorization_0Call::SELECTOR, &Eip3009::receiveWithAuthorization_1Call::SELECTOR];
 
 /// Whether the token reports exactly the asked transfer.
 pub(super) fn moved(receipt: &Receipt, asked: &Asked) -> bool {

@@ -28,7 +28,7 @@ use x402_core::{
 };
 
 use self::{assets::Assets, checks::Stop, ledger::Ledger};
-use super::terms::SCHEME;
+use super::{reasons, terms::SCHEME};
 use crate::{
     address::to_core,
     chain::{Account, Fault, Rpc},
@@ -304,15 +304,17 @@ impl FacilitatorScheme for ExactFacilitator {
     #[instrument(name = "verify", skip_all, fields(network = %self.network, amount = %payment.requirements.amount))]
     async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
         let payer = checks::payer(payment);
-        let refusal = match self.read(payment) {
-            Ok(asked) => {
-                self.check_for_payment().await?;
-                match self.examine(&asked, checks::DryRun::Call).await {
-                    Ok(_) => return Ok(VerifyResponse::Valid { payer }),
-                    Err(Stop::Refused(refusal)) => refusal,
-                    Err(Stop::Fault(error)) => return Err(error),
-                }
-            }
+        let read = self.read(payment);
+        // Strangers' tokens cost no call.
+        if !matches!(&read, Err(refusal) if refusal.reason == reasons::ASSET_NOT_ALLOWED) {
+            self.check_for_payment().await?;
+        }
+        let refusal = match read {
+            Ok(asked) => match self.examine(&asked, checks::DryRun::Call).await {
+                Ok(_) => return Ok(VerifyResponse::Valid { payer }),
+                Err(Stop::Refused(refusal)) => refusal,
+                Err(Stop::Fault(error)) => return Err(error),
+            },
             Err(refusal) => refusal,
         };
         debug!(reason = %refusal.reason, payer = payer.as_ref().map(tracing::field::display), "payment refused");

@@ -44,8 +44,7 @@ impl ExactFacilitator {
             Err(stop) => return self.stopped_before_sending(asked, stop).await,
         };
         let fees = fees.map_err(|fault| unacted(&self.trouble(&fault)))?;
-        let transaction =
-            Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees };
+        let transaction = Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees };
         let ledger = &self.shared.ledger;
         let sent =
             self.shared.account.send(&self.rpc, &transaction, |sent| ledger.sending(asked, sent)).await;
@@ -74,7 +73,11 @@ impl ExactFacilitator {
 
     /// What became of an earlier attempt's transaction; `None` if it can never be mined, so that nothing stands in
     /// the way of another one.
-    pub(super) async fn resume(&self, asked: &Asked, sent: &Sent) -> Result<Option<SettleResponse>, FacilitatorError> {
+    pub(super) async fn resume(
+        &self,
+        asked: &Asked,
+        sent: &Sent,
+    ) -> Result<Option<SettleResponse>, FacilitatorError> {
         match self.fate(asked, sent).await {
             Ok(Fate::Open) => self.outcome(asked, sent).await.map(Some),
             Ok(Fate::Paid(hash)) => Ok(Some(self.settled(asked, hash))),

@@ -1,0 +1,219 @@
+//! One nonce of a payer pays once, however many authorizations are signed with it and whoever uses it.
+
+use super::*;
+
+/// Ours reverts; the endpoint searches ten blocks at once and is at first unable to search at all.
+#[tokio::test]
+async fn a_reverted_settlement_waits_for_the_truth() {
+    let node = Node::default();
+    let searches = Arc::new(AtomicUsize::new(0));
+    let facilitator = over(&node, move |method, parameters| match method {
+        "eth_getTransactionReceipt" if parameters[0] == json!(B256::repeat_byte(0xdd)) => {
+            Some(Reply::Is(receipt("0x1", &[used(), transfer()])))
+        }
+        "eth_getTransactionReceipt" => Some(Reply::Is(receipt("0x0", &[]))),
+        "eth_getTransactionByHash" => {
+            let input = calldata(&authorization_of(0, NOW + 60));
+            Some(Reply::Is(json!({ "input": hex::encode_prefixed(input) })))
+        }
+        "eth_call" => Some(Reply::Is(json!(B256::with_last_byte(1)))),
+        "eth_getLogs" => {
+            let number =
+                |key: &str| u64::from_str_radix(&parameters[0][key].as_str().unwrap()[2..], 16).unwrap();
+            Some(match searches.fetch_add(1, Ordering::SeqCst) {
+                0 => Reply::Broken,
+                _ if number("toBlock") - number("fromBlock") >= 10 => Reply::Error(-32600, "up to 10 blocks"),
+                _ if number("fromBlock") > 80 => Reply::Is(json!([])),
+                _ => Reply::Is(json!([used()])),
+            })
+        }
+        _ => None,
+    });
+    let error = facilitator.settle(&payment()).await.unwrap_err();
+    assert!(error.may_have_acted(), "{error}");
+    assert_eq!(hash_of(facilitator.settle(&payment()).await.unwrap()), B256::repeat_byte(0xdd).to_string());
+    assert_eq!(node.hashes().len(), 1);
+}
+
+/// One transaction may use several authorizations: another one's transfer does not pay for ours.
+#[tokio::test]
+async fn another_transfer_in_the_same_transaction_is_no_payment() {
+    let elsewhere = {
+        let topics =
+            [Eip3009::Transfer::SIGNATURE_HASH, payer().address().into_word(), payer().address().into_word()];
+        log(&topics, U256::from(10_000).abi_encode())
+    };
+    for (logs, pays) in [
+        (vec![used(), transfer()], true),
+        (vec![elsewhere.clone(), used(), transfer(), elsewhere.clone()], true),
+        (vec![used(), elsewhere.clone(), transfer()], false),
+        (vec![transfer(), used(), elsewhere.clone()], false),
+        (vec![transfer(), used()], false),
+        (vec![transfer()], false),
+    ] {
+        let facilitator = over(&Node::default(), move |method, parameters| match method {
+            "eth_estimateGas" => Some(Reply::Error(3, "execution reverted")),
+            "eth_call" if is_state_call(method, parameters) => {
+                Some(Reply::Is(json!(B256::with_last_byte(1))))
+            }
+            "eth_getTransactionByHash" => {
+                let input = calldata(&authorization_of(0, NOW + 60));
+                Some(Reply::Is(json!({ "input": hex::encode_prefixed(input) })))
+            }
+            "eth_getLogs" => Some(Reply::Is(json!([used()]))),
+            "eth_getTransactionReceipt" => Some(Reply::Is(receipt("0x1", &logs))),
+            _ => None,
+        });
+        match facilitator.settle(&payment()).await.unwrap() {
+            SettleResponse::Settled(_) => assert!(pays),
+            SettleResponse::Failed(failure) => {
+                assert!(!pays);
+                assert_eq!(failure.reason, reasons::NONCE_ALREADY_USED);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A log tells which nonce was used, not which authorization.
+#[tokio::test]
+async fn only_the_authorization_that_was_used_is_paid() {
+    let (ours, theirs) = (authorization_of(0, NOW + 60), authorization_of(0, NOW + 61));
+    let of_another = calldata(&Authorization { from: PAYEE, ..ours.clone() });
+    let receive = {
+        let mut input = calldata(&ours);
+        input[..4].copy_from_slice(&Eip3009::receiveWithAuthorization_0Call::SELECTOR);
+        input
+    };
+    let (ours, theirs) = (calldata(&ours), calldata(&theirs));
+    let nested = |calls: &[&[u8]]| [&[0xee; 4 + 3 * 32][..], &calls.concat(), &[0; 28]].concat();
+    for (case, input, pays) in [
+        ("ours", Some(ours.clone()), true),
+        ("within another call", Some(nested(&[&ours])), true),
+        ("twice", Some(nested(&[&ours, &ours])), true),
+        ("beside another payer's", Some(nested(&[&of_another, &ours])), true),
+        ("another one of the nonce", Some(theirs.clone()), false),
+        ("both", Some(nested(&[&ours, &theirs])), false),
+        ("both, turned around", Some(nested(&[&theirs, &ours])), false),
+        ("signed as something else", Some(receive), false),
+        ("not whole", Some(ours[..4 + 6 * 32 - 1].to_vec()), false),
+        ("nothing", Some(vec![]), false),
+        ("nowhere", None, false),
+    ] {
+        let unknown = input.is_none();
+        let facilitator = over(&Node::default(), move |method, parameters| match method {
+            "eth_estimateGas" => Some(Reply::Error(3, "execution reverted")),
+            "eth_call" if is_state_call(method, parameters) => {
+                Some(Reply::Is(json!(B256::with_last_byte(1))))
+            }
+            "eth_getLogs" => Some(Reply::Is(json!([used()]))),
+            "eth_getTransactionReceipt" => Some(Reply::Is(receipt("0x1", &[used(), transfer()]))),
+            "eth_getTransactionByHash" => Some(Reply::Is(match &input {
+                Some(input) => json!({ "input": hex::encode_prefixed(input) }),
+                None => Value::Null,
+            })),
+            _ => None,
+        });
+        match facilitator.settle(&payment()).await {
+            Ok(SettleResponse::Settled(_)) => assert!(pays, "{case}"),
+            Ok(answer) => {
+                assert!(!pays && !unknown, "{case}");
+                assert_eq!(reason_of(answer), reasons::NONCE_ALREADY_USED, "{case}");
+            }
+            Err(error) => assert!(unknown, "{case}: {error}"),
+        }
+    }
+}
+
+/// The node would take them all: it does not look at the authorizations' nonce.
+#[tokio::test(start_paused = true)]
+async fn of_many_authorizations_with_one_nonce_one_settles() {
+    let node = Node::default();
+    let facilitator = over(&node, |_, _| None);
+    let mut tasks = Vec::new();
+    for offset in 0..12 {
+        let (facilitator, payment) = (facilitator.clone(), payment_of(0, NOW + 60 + offset));
+        tasks.push(tokio::spawn(async move { (facilitator.settle(&payment).await.unwrap(), payment) }));
+    }
+    let mut settled = 0;
+    for task in tasks {
+        let (answer, payment) = task.await.unwrap();
+        assert_eq!(facilitator.settle(&payment).await.unwrap(), answer, "and it stays so");
+        if matches!(answer, SettleResponse::Settled(_)) {
+            settled += 1;
+        } else {
+            assert_eq!(reason_of(answer), reasons::NONCE_ALREADY_USED);
+        }
+    }
+    assert_eq!((settled, node.hashes().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authorization_that_was_not_sent_leaves_the_nonce_to_others() {
+    let (node, sends) = (Node::default(), AtomicUsize::new(0));
+    let facilitator = over(&node, move |method, _| {
+        let first = method == "eth_sendRawTransaction" && sends.fetch_add(1, Ordering::SeqCst) == 0;
+        first.then_some(Reply::NotConnected)
+    });
+    let (first, second) = (payment(), payment_of(0, NOW + 61));
+    let (first, second) = tokio::join!(facilitator.settle(&first), facilitator.settle(&second));
+    assert!(!first.unwrap_err().may_have_acted());
+    hash_of(second.unwrap());
+    assert_eq!(node.hashes().len(), 1);
+}
+
+/// Nobody knows of the first one's transaction; then it is mined, or another one takes its place.
+#[tokio::test(start_paused = true)]
+async fn an_authorization_waits_for_the_fate_of_another() {
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Fate {
+        Unknown,
+        Mined,
+        Replaced,
+    }
+    for fate in [Fate::Mined, Fate::Replaced] {
+        let (node, now) = (Node::default(), Arc::new(Mutex::new(Fate::Unknown)));
+        let facilitator = over(&node, {
+            let (node, now) = (node.clone(), now.clone());
+            move |method, parameters| {
+                let now = *now.lock().unwrap();
+                match method {
+                    "eth_sendRawTransaction" if now == Fate::Unknown => {
+                        if node.hashes().is_empty() {
+                            node.take(parameters);
+                        }
+                        Some(Reply::Broken)
+                    }
+                    "eth_call" if is_state_call(method, parameters) => Some(Reply::Is(json!(B256::ZERO))),
+                    "eth_getTransactionCount" if now == Fate::Replaced => Some(Reply::Is(json!("0x6"))),
+                    "eth_getTransactionReceipt"
+                        if now == Fate::Unknown
+                            || (now == Fate::Replaced && parameters[0] == json!(node.hashes()[0])) =>
+                    {
+                        Some(Reply::Is(Value::Null))
+                    }
+                    _ => None,
+                }
+            }
+        });
+        let (first, second) = (payment(), payment_of(0, NOW + 61));
+        let pending = facilitator.settle(&first).await.unwrap();
+        let SettleResponse::Pending(pending) = pending else { panic!("{pending:?}") };
+        for _ in 0..2 {
+            let error = facilitator.settle(&second).await.unwrap_err();
+            assert!(!error.may_have_acted(), "{error}");
+            assert!(error.to_string().contains(pending.transaction.as_str()), "{error}");
+        }
+        *now.lock().unwrap() = fate;
+        let (second, first) = (facilitator.settle(&second).await, facilitator.settle(&first).await);
+        if fate == Fate::Mined {
+            assert_eq!(reason_of(second.unwrap()), reasons::NONCE_ALREADY_USED);
+            assert_eq!(hash_of(first.unwrap()), pending.transaction.to_string());
+            assert_eq!(node.hashes().len(), 1);
+        } else {
+            hash_of(second.unwrap());
+            assert_eq!(reason_of(first.unwrap()), reasons::NONCE_ALREADY_USED);
+            assert_eq!(node.hashes().len(), 2);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! One payment moves money once, and one nonce pays one authorization.
+
+use super::support::*;
+
+#[tokio::test]
+async fn many_settle_at_once_from_one_account() {
+    let (chain, facilitator) = start().await;
+    let mut payments = Vec::new();
+    for _ in 0..25 {
+        payments.push(signed(Version::V2, &requirements()).await);
+    }
+    let tasks: Vec<_> = payments
+        .into_iter()
+        .map(|payment| {
+            let facilitator = facilitator.clone();
+            tokio::spawn(async move { facilitator.settle(&payment).await })
+        })
+        .collect();
+    let mut hashes = std::collections::HashSet::new();
+    for task in tasks {
+        hashes.insert(settled(task.await.unwrap().unwrap()));
+    }
+    assert_eq!(hashes.len(), 25);
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 25);
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 25);
+}
+
+#[tokio::test]
+async fn one_payment_settles_once_however_often_it_comes() {
+    let (chain, facilitator) = start().await;
+    let mut payment = signed(Version::V2, &requirements()).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (facilitator, payment) = (facilitator.clone(), payment.clone());
+            tokio::spawn(async move { facilitator.settle(&payment).await.unwrap() })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    // Other case of hex is no other payment.
+    for field in ["from", "nonce"] {
+        let text = payment.payload.payload["authorization"][field].as_str().unwrap().to_owned();
+        payment.payload.payload["authorization"][field] = format!("0x{}", text[2..].to_uppercase()).into();
+    }
+    answers.push(facilitator.settle(&payment).await.unwrap());
+    let hash = settled(answers[0].clone());
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+    assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), [hash]);
+
+    // Other requirements are not met by it.
+    payment.requirements.pay_to = chain::stranger().address().to_string().parse().unwrap();
+    refused_settle(&facilitator, &payment, &reasons::RECIPIENT_MISMATCH).await;
+    // A facilitator that knows nothing of it finds it on chain.
+    let payment = facilitator_of(&chain).settle(&Payment { requirements: requirements(), ..payment }).await;
+    assert_eq!(settled(payment.unwrap()), hash);
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_stops_nothing() {
+    let (chain, facilitator) = start().await;
+    chain.set_automine(false).await.unwrap();
+    let payment = signed(Version::V2, &requirements()).await;
+    let caller = tokio::spawn({
+        let (facilitator, payment) = (facilitator.clone(), payment.clone());
+        async move { facilitator.settle(&payment).await }
+    });
+    chain.wait_for_pending(1).await.unwrap();
+    caller.abort();
+    chain.mine().await.unwrap();
+    settled(facilitator.settle(&payment).await.unwrap());
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+}
+
+/// A payer may sign as often as it likes with one nonce: it pays once.
+#[tokio::test]
+async fn of_many_authorizations_with_one_nonce_one_settles() {
+    let (chain, facilitator) = start().await;
+    let payments: Vec<_> = (0..12)
+        .map(|later| {
+            let mut message = authorization(1);
+            message.validBefore += U256::from(later);
+            with(&message)
+        })
+        .collect();
+    let tasks: Vec<_> = payments
+        .iter()
+        .cloned()
+        .map(|payment| {
+            let facilitator = facilitator.clone();
+            tokio::spawn(async move { facilitator.settle(&payment).await.unwrap() })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    let mut hashes = Vec::new();
+    for (payment, answer) in payments.iter().zip(answers) {
+        assert_eq!(facilitator.settle(payment).await.unwrap(), answer, "and it stays so");
+        // One that knows nothing of them finds the same on chain.
+        let anew = facilitator_of(&chain).settle(payment).await.unwrap();
+        match answer {
+            SettleResponse::Settled(_) => {
+                hashes.push(hash_of(&answer));
+                assert_eq!(settled(anew), hash_of(&answer));
+            }
+            SettleResponse::Failed(failure) => {
+                assert_eq!(failure.reason, reasons::NONCE_ALREADY_USED);
+                let SettleResponse::Failed(anew) = anew else { panic!("{anew:?}") };
+                assert_eq!(anew.reason, reasons::NONCE_ALREADY_USED);
+            }
+            SettleResponse::Pending(pending) => panic!("{pending:?}"),
+        }
+    }
+    assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), hashes);
+    assert_eq!(hashes.len(), 1);
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+}

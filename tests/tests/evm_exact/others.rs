@@ -1,0 +1,120 @@
+//! What others do with an authorization, or with the money, before we send.
+
+use super::support::*;
+
+alloy::sol! {
+    #[allow(missing_docs)]
+    interface Wallet {
+        function execute(address target, bytes data) external returns (bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_authorization_is_refused() {
+    let (chain, facilitator) = start().await;
+    let message = authorization(1);
+    let cancel = CancelAuthorization { authorizer: message.from, nonce: message.nonce };
+    let by = token::sign(&chain::payer(), &cancel, &token::domain("USDC", "2", BASE_SEPOLIA, USDC)).unwrap();
+    let call = Token::cancelAuthorizationCall {
+        authorizer: cancel.authorizer,
+        nonce: cancel.nonce,
+        v: token::v_of(&by),
+        r: by.r().into(),
+        s: by.s().into(),
+    };
+    send_as(&chain, chain::stranger(), USDC, call.abi_encode()).await;
+    refused(&facilitator, &with(&message), &reasons::NONCE_ALREADY_USED).await;
+}
+
+#[tokio::test]
+async fn a_third_party_may_send_it_first() {
+    let (chain, facilitator) = start().await;
+    let merchant = chain::merchant().address();
+
+    // Before we do.
+    let message = authorization(1);
+    let hash = send_as(&chain, chain::stranger(), USDC, transfer_call(&message)).await;
+    assert!(matches!(
+        facilitator.verify(&with(&message)).await.unwrap(),
+        VerifyResponse::Invalid(refusal) if refusal.reason == reasons::NONCE_ALREADY_USED
+    ));
+    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), hash);
+    assert_eq!(chain.transfers(merchant).await.unwrap(), 1);
+
+    // In the same block, ahead of us: our transaction reverts.
+    chain.set_automine(false).await.unwrap();
+    let message = authorization(2);
+    let ours = tokio::spawn({
+        let (facilitator, payment) = (facilitator.clone(), with(&message));
+        async move { facilitator.settle(&payment).await.unwrap() }
+    });
+    chain.wait_for_pending(1).await.unwrap();
+    let provider = chain.provider_of(chain::stranger()).unwrap();
+    let request = TransactionRequest::default()
+        .with_to(USDC)
+        .with_input(transfer_call(&message))
+        .with_gas_limit(300_000)
+        .with_max_fee_per_gas(100_000_000_000)
+        .with_max_priority_fee_per_gas(50_000_000_000);
+    let theirs = *provider.send_transaction(request).await.unwrap().tx_hash();
+    chain.mine().await.unwrap();
+    assert_eq!(settled(ours.await.unwrap()), theirs);
+    assert_eq!(chain.transfers(merchant).await.unwrap(), 2);
+    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs, "and it stays so");
+}
+
+#[tokio::test]
+async fn a_payer_who_empties_the_account_has_not_paid() {
+    let (chain, facilitator) = start().await;
+    let facilitator = facilitator.receipt_timeout(Duration::from_secs(10));
+    chain.set_automine(false).await.unwrap();
+    let payment = signed(Version::V2, &requirements()).await;
+    let ours = tokio::spawn({
+        let (facilitator, payment) = (facilitator.clone(), payment.clone());
+        async move { facilitator.settle(&payment).await.unwrap() }
+    });
+    chain.wait_for_pending(1).await.unwrap();
+    let drain =
+        Token::transferCall { to: chain::stranger().address(), value: U256::from(FUNDS) }.abi_encode();
+    let request = TransactionRequest::default()
+        .with_to(USDC)
+        .with_input(drain)
+        .with_gas_limit(100_000)
+        .with_max_fee_per_gas(100_000_000_000)
+        .with_max_priority_fee_per_gas(50_000_000_000);
+    let _ = chain.provider_of(chain::payer()).unwrap().send_transaction(request).await.unwrap();
+    chain.mine().await.unwrap();
+    let answer = ours.await.unwrap();
+    let SettleResponse::Failed(failure) = &answer else { panic!("{answer:?}") };
+    assert_eq!(failure.reason, reasons::TRANSACTION_FAILED);
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 0);
+    assert_eq!(facilitator.settle(&payment).await.unwrap(), answer);
+}
+
+/// Through a contract, too; but what used the nonce is this authorization or no payment of it.
+#[tokio::test]
+async fn a_third_party_pays_only_what_it_sent() {
+    let (chain, facilitator) = start().await;
+    let contract = chain.deploy("TestWallet", &chain::stranger().address().abi_encode()).await.unwrap();
+    let through = async |messages: &TransferWithAuthorization, junk: Vec<u8>| {
+        let data = [transfer_call(messages), junk].concat().into();
+        let call = Wallet::executeCall { target: USDC, data }.abi_encode();
+        send_as(&chain, chain::stranger(), contract, call).await
+    };
+    let hash = through(&authorization(1), vec![]).await;
+    assert_eq!(settled(facilitator.settle(&with(&authorization(1))).await.unwrap()), hash);
+
+    let mut used = authorization(2);
+    used.validBefore += U256::ONE;
+    // The other one is written beside it, where the token does not look.
+    through(&used, transfer_call(&authorization(2))).await;
+    for message in [authorization(2), used] {
+        refused(&facilitator, &with(&message), &reasons::NONCE_ALREADY_USED).await;
+    }
+    let mut used = authorization(3);
+    used.validBefore += U256::ONE;
+    let hash = send_as(&chain, chain::stranger(), USDC, transfer_call(&used)).await;
+    refused(&facilitator, &with(&authorization(3)), &reasons::NONCE_ALREADY_USED).await;
+    assert_eq!(settled(facilitator.settle(&with(&used)).await.unwrap()), hash);
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 3);
+}

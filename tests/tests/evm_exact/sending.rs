@@ -1,0 +1,93 @@
+//! What is sent, and what becomes of it.
+
+use super::support::*;
+
+#[tokio::test]
+async fn a_failed_send_leaves_no_gap() {
+    let (chain, facilitator) = start().await;
+    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+
+    let account = chain::facilitator().address();
+    chain.set_ether(account, U256::ZERO).await.unwrap();
+    let late = signed(Version::V2, &requirements()).await;
+    let error = facilitator.settle(&late).await.unwrap_err();
+    assert!(!error.may_have_acted(), "{error}");
+    assert!(error.to_string().to_lowercase().contains("insufficient funds"), "{error}");
+
+    chain.set_ether(account, U256::from(10).pow(U256::from(18))).await.unwrap();
+    settled(facilitator.settle(&late).await.unwrap());
+    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    assert_eq!(chain.nonce(account).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_nonce_used_elsewhere_is_noticed() {
+    let (chain, facilitator) = start().await;
+    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    send_as(&chain, chain::facilitator(), chain::stranger().address(), vec![]).await;
+    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn what_is_not_mined_is_pending_and_then_settled() {
+    let (chain, facilitator) = start().await;
+    let facilitator = facilitator.receipt_timeout(Duration::from_millis(300));
+    chain.set_automine(false).await.unwrap();
+    let payment = signed(Version::V2, &requirements()).await;
+    let pending = facilitator.settle(&payment).await.unwrap();
+    assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
+    assert_eq!(facilitator.settle(&payment).await.unwrap(), pending, "nothing else is sent");
+    assert_eq!(chain.pending().await.unwrap(), 1);
+
+    let mut forged = payment.clone();
+    forged.payload.payload["signature"] = Bytes::from(sign(&authorization(1)).to_vec()).to_string().into();
+    refused_settle(&facilitator, &forged, &reasons::SIGNATURE).await;
+    chain.mine().await.unwrap();
+    refused_settle(&facilitator, &forged, &reasons::SIGNATURE).await;
+    assert_eq!(settled(facilitator.settle(&payment).await.unwrap()), hash_of(&pending));
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_forgotten_transaction_is_sent_again_as_it_was() {
+    let (chain, facilitator) = start().await;
+    let facilitator = facilitator.receipt_timeout(Duration::from_millis(300));
+    chain.set_automine(false).await.unwrap();
+    let payment = signed(Version::V2, &requirements()).await;
+    let pending = facilitator.settle(&payment).await.unwrap();
+    chain.drop_pending().await.unwrap();
+    chain.set_automine(true).await.unwrap();
+    assert_eq!(settled(facilitator.settle(&payment).await.unwrap()), hash_of(&pending));
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_gap_is_filled_and_the_displaced_payment_still_settles() {
+    let (chain, facilitator) = start().await;
+    let facilitator = facilitator.receipt_timeout(Duration::from_millis(300));
+    chain.set_automine(false).await.unwrap();
+    let displaced = signed(Version::V2, &requirements()).await;
+    let first = facilitator.settle(&displaced).await.unwrap();
+    assert!(matches!(first, SettleResponse::Pending(_)), "{first:?}");
+    chain.drop_pending().await.unwrap();
+    chain.set_automine(true).await.unwrap();
+    // Takes the forgotten transaction's place in the account's order.
+    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    assert_ne!(settled(facilitator.settle(&displaced).await.unwrap()), hash_of(&first));
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 2);
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn deeper_confirmation_is_waited_for() {
+    let (chain, facilitator) = start().await;
+    let facilitator = facilitator.confirmations(3).receipt_timeout(Duration::from_millis(300));
+    let payment = signed(Version::V2, &requirements()).await;
+    let pending = facilitator.settle(&payment).await.unwrap();
+    assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
+    chain.mine().await.unwrap();
+    assert_eq!(facilitator.settle(&payment).await.unwrap(), pending);
+    chain.mine().await.unwrap();
+    assert_eq!(settled(facilitator.settle(&payment).await.unwrap()), hash_of(&pending));
+}
