@@ -22,16 +22,6 @@ impl Reason {
         &self.0
     }
 
-    /// Whether it says that the payment has been used already.
-    pub fn says_used_up(&self) -> bool {
-        *self == Self::DUPLICATE_SETTLEMENT || self.0.ends_with("nonce_already_used")
-    }
-
-    /// Whether it says that the payment is no longer valid.
-    pub fn says_run_out(&self) -> bool {
-        self.0.ends_with("valid_before") || self.0.ends_with("deadline_expired")
-    }
-
     /// The version is not one we speak.
     pub const INVALID_VERSION: Self = Self::from_static("invalid_x402_version");
     /// The payload is not of the scheme's shape.
