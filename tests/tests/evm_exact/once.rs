@@ -78,9 +78,10 @@ async fn a_caller_who_hangs_up_stops_nothing() {
 #[tokio::test]
 async fn of_many_authorizations_with_one_nonce_one_settles() {
     let (chain, facilitator) = start().await;
+    let first = authorization(1);
     let payments: Vec<_> = (0..12)
         .map(|later| {
-            let mut message = authorization(1);
+            let mut message = first.clone();
             message.validBefore += U256::from(later);
             with(&message)
         })

@@ -101,20 +101,25 @@ async fn a_third_party_pays_only_what_it_sent() {
         let call = Wallet::executeCall { target: USDC, data }.abi_encode();
         send_as(&chain, chain::stranger(), contract, call).await
     };
-    let hash = through(&authorization(1), vec![]).await;
-    assert_eq!(settled(facilitator.settle(&with(&authorization(1))).await.unwrap()), hash);
+    let signed = authorization(1);
+    let hash = through(&signed, vec![]).await;
+    assert_eq!(settled(facilitator.settle(&with(&signed)).await.unwrap()), hash);
 
-    let mut used = authorization(2);
-    used.validBefore += U256::ONE;
+    let longer = |message: &TransferWithAuthorization| TransferWithAuthorization {
+        validBefore: message.validBefore + U256::ONE,
+        ..message.clone()
+    };
+    let signed = authorization(2);
+    let used = longer(&signed);
     // The other one is written beside it, where the token does not look.
-    through(&used, transfer_call(&authorization(2))).await;
-    for message in [authorization(2), used] {
+    through(&used, transfer_call(&signed)).await;
+    for message in [signed, used] {
         refused(&facilitator, &with(&message), &reasons::NONCE_ALREADY_USED).await;
     }
-    let mut used = authorization(3);
-    used.validBefore += U256::ONE;
+    let signed = authorization(3);
+    let used = longer(&signed);
     let hash = send_as(&chain, chain::stranger(), USDC, transfer_call(&used)).await;
-    refused(&facilitator, &with(&authorization(3)), &reasons::NONCE_ALREADY_USED).await;
+    refused(&facilitator, &with(&signed), &reasons::NONCE_ALREADY_USED).await;
     assert_eq!(settled(facilitator.settle(&with(&used)).await.unwrap()), hash);
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 3);
 }
