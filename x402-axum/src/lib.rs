@@ -28,7 +28,7 @@ use axum::{
     http::{Uri, request::Parts},
 };
 use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteTable};
-use x402_tower::Routing;
+use x402_tower::{Routing, Unclear};
 
 pub use extract::{NotPaid, Paid};
 pub use x402_tower::PaymentLayer;
@@ -78,14 +78,36 @@ impl GateExt for PaymentGate {
 
 const ROUTING: Routing = Routing { route: matched_path, uri: original_uri };
 
-/// The pattern as the layered router has it: without the prefix under which that router is nested itself.
-fn matched_path(parts: &Parts) -> Option<&str> {
-    let whole = parts.extensions.get::<MatchedPath>()?.as_str();
-    let prefix = parts.extensions.get::<NestedPath>().map_or("", NestedPath::as_str);
-    match whole.strip_prefix(prefix.trim_end_matches('/')) {
-        Some("") => Some("/"),
-        Some(own) if own.starts_with('/') => Some(own),
-        _ => Some(whole),
+/// The pattern as the layered router has it: without the prefix under which that router stands itself.
+///
+/// axum tells all the patterns on the way to a route as one, whoever matched them. The URI is what the layered router
+/// matched, so its own pattern is the end of them that fits it; where none does, nothing can be told.
+fn matched_path(parts: &Parts) -> Result<Option<&str>, Unclear> {
+    let Some(whole) = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str) else { return Ok(None) };
+    let path = parts.uri.path();
+    let prefix = parts.extensions.get::<NestedPath>().map_or("", NestedPath::as_str).trim_end_matches('/');
+    let own = whole.strip_prefix(prefix).map(|own| if own.is_empty() { "/" } else { own });
+    let ends = whole.char_indices().filter(|(_, letter)| *letter == '/').map(|(at, _)| &whole[at..]);
+    own.into_iter().chain(ends).find(|pattern| fits(pattern, path)).map(Some).ok_or(Unclear)
+}
+
+/// Whether a path matches a pattern of axum's.
+fn fits(pattern: &str, path: &str) -> bool {
+    let (mut patterns, mut segments) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (patterns.next(), segments.next()) {
+            (None, None) => return true,
+            (Some(any), Some(segment)) if any.starts_with("{*") => {
+                return patterns.next().is_none() && (!segment.is_empty() || segments.next().is_some());
+            }
+            (Some(one), Some(segment)) if one.starts_with('{') && !one.starts_with("{{") => {
+                if segment.is_empty() {
+                    return false;
+                }
+            }
+            (Some(literal), Some(segment)) if literal == segment => {}
+            _ => return false,
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use x402_core::gate::{ConfigError, RouteTable};
 
 /// Stands for a parameter's value.
 const ANY: &str = "x402-any-value";
+/// Stands for a wildcard's value, which no other parameter takes.
+const ANY_REST: &str = "x402-any-value/x402-any-value";
 
 /// Every key of the table is a route of the router's.
 pub(crate) fn check(app: &Router, table: &RouteTable) -> Result<(), ConfigError> {
@@ -28,9 +30,9 @@ pub(crate) fn check(app: &Router, table: &RouteTable) -> Result<(), ConfigError>
     if keys.peek().is_none() {
         return Ok(()); // an error of its own
     }
-    let mut asked = app
-        .has_routes()
-        .then(|| app.clone().fallback(async || StatusCode::NOT_FOUND).route_layer(from_fn(name)));
+    let mut asked = app.has_routes().then(|| {
+        app.clone().reset_fallback().fallback(async || StatusCode::NOT_FOUND).route_layer(from_fn(name))
+    });
     for (method, pattern) in keys {
         let mut ask = |pattern: &str| {
             asked
@@ -75,7 +77,11 @@ async fn name(request: Request, _handler: Next) -> Response {
 }
 
 fn reach(asked: &mut Router, method: &Method, pattern: &str) -> Reached {
-    let segments = pattern.split('/').map(|segment| if segment.starts_with('{') { ANY } else { segment });
+    let segments = pattern.split('/').map(|segment| match segment {
+        rest if rest.starts_with("{*") => ANY_REST,
+        one if one.starts_with('{') => ANY,
+        literal => literal,
+    });
     let path = segments.collect::<Vec<_>>().join("/");
     let Ok(request) = Request::builder().method(method).uri(path).body(Body::empty()) else {
         return Reached::Nothing;

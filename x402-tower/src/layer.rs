@@ -31,16 +31,20 @@ impl<S> Layer<S> for PaymentLayer {
 /// Where a framework keeps the matched route and the original URI. Plain tower has neither.
 #[derive(Debug, Clone, Copy)]
 pub struct Routing {
-    /// The pattern of the matched route.
-    pub route: fn(&Parts) -> Option<&str>,
+    /// The pattern of the matched route; `Ok(None)` where the framework knows of none.
+    pub route: fn(&Parts) -> Result<Option<&str>, Unclear>,
     /// The URI as the client sent it.
     pub uri: fn(&Parts) -> &Uri,
 }
 
 impl Routing {
     /// No matched route; the request's own URI.
-    pub const NONE: Self = Self { route: |_| None, uri: |parts| &parts.uri };
+    pub const NONE: Self = Self { route: |_| Ok(None), uri: |parts| &parts.uri };
 }
+
+/// What the framework says of the route does not fit the request: a table cannot tell what it costs, and refuses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unclear;
 
 /// Layers, straight from a gate.
 pub trait GateExt {

@@ -23,7 +23,7 @@ mod service;
 
 pub use body::GateBody;
 pub use future::GateFuture;
-pub use layer::{GateExt, PaymentLayer, Routing};
+pub use layer::{GateExt, PaymentLayer, Routing, Unclear};
 pub use service::PaymentService;
 
 #[doc(no_inline)]

@@ -9,7 +9,11 @@ use http::{Request, Response, request::Parts};
 use tower_service::Service;
 use x402_core::gate::{Access, Admission, Passage, PricedRoute, RequestView, Toll};
 
-use crate::{body::GateBody, future::GateFuture, layer::Routing};
+use crate::{
+    body::GateBody,
+    future::GateFuture,
+    layer::{Routing, Unclear},
+};
 
 /// A service whose requests are charged.
 #[derive(Debug, Clone)]
@@ -43,7 +47,11 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        match self.toll.passage(&parts.method, (self.routing.route)(&parts)) {
+        let passage = match (self.routing.route)(&parts) {
+            Ok(route) => self.toll.passage(&parts.method, route),
+            Err(Unclear) => self.toll.unclear(),
+        };
+        match passage {
             Passage::Free => GateFuture::free(self.inner.call(Request::from_parts(parts, body))),
             Passage::Refused(answer) => GateFuture::refused(answer),
             Passage::Charged(route) => {
@@ -70,7 +78,7 @@ where
         method: &parts.method,
         uri: (routing.uri)(&parts),
         headers: &parts.headers,
-        route: (routing.route)(&parts),
+        route: (routing.route)(&parts).unwrap_or(None),
     };
     let ticket = match route.admit(view).await {
         Admission::Refused(answer) => return Ok(answer.map(GateBody::answer)),

@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use axum::{Router, routing::any};
+use axum::{Router, body::Body, http::Request, routing::any};
+use tower::ServiceExt;
 use x402_axum::GateExt;
 use x402_core::{
     facilitator::FacilitatorErrorKind as Kind,
@@ -151,5 +152,28 @@ async fn a_gate_tells_when_its_settlements_are_done() {
     assert!(futures_util::poll!(settled.as_mut()).is_pending());
     shop.script.let_go();
     settled.await;
-    assert_spent(&shop.pay("/cheap", &payment).await);
+}
+
+#[tokio::test]
+async fn who_goes_away_while_paying_is_served_when_back() {
+    for charge in [cent(), cent().settle_first()] {
+        let shop = Shop::open(Script::new().on_settle([Act::Wait])).await;
+        let header = x402_tests::serve::encoded(&shop.v2("/cheap").await);
+        let handler = any(async || marker("back"));
+        let app = Router::new().route("/cheap", handler.layer(shop.gate.charge(charge).unwrap()));
+        let pay = || {
+            let request = Request::get("/cheap").header("payment-signature", &header);
+            app.clone().oneshot(request.body(Body::empty()).unwrap())
+        };
+        let request = tokio::spawn(pay());
+        shop.script.settle_begun(1).await;
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        shop.script.let_go();
+        shop.gate.settled().await;
+        for status in [200, 402] {
+            assert_eq!(pay().await.unwrap().status(), status);
+        }
+        assert_eq!((shop.script.verify_calls(), shop.script.settle_calls()), (1, 1));
+    }
 }

@@ -110,7 +110,7 @@ async fn a_key_that_is_no_route_of_the_router_is_an_error() {
         ("GET /dear/:id", Some("/dear/{id}")),
         ("GET /dear/{name}", Some("/dear/{id}")),
         ("/dear/*", Some("/dear/{id}")),
-        ("/dear/{*rest}", Some("/dear/{id}")),
+        ("/dear/{*rest}", None),
         ("GET /weather/{city}", None),
         ("GET /api/weather", None),
         ("/files/{*rest}", None),
@@ -189,6 +189,40 @@ async fn nested_routes_are_listed_as_the_layered_router_has_them() {
         assert_eq!(shop.get("/weather/rome", &[]).await.status, 404);
         assert_sold(&shop.pay("/api/weather/rome", &shop.v2("/api/weather/rome").await).await, "weather");
         assert_eq!(shop.counts(), (1, 1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_charged_router_gives_nothing_away_wherever_it_stands() {
+    let app = |gate: &PaymentGate, goods: &Goods| {
+        let app =
+            Router::new().route("/", get(goods.sells("root"))).route("/{city}", get(goods.sells("city")));
+        let app = app.route("/files/{*rest}", get(goods.sells("files")));
+        gate.charge_routes(app, prices(&["GET /", "GET /{city}", "GET /files/{*rest}"])).unwrap()
+    };
+    let service = shop(|gate, goods| Router::new().nest_service("/v1", app(gate, goods))).await;
+    let slash = shop(|gate, goods| Router::new().nest_service("/v1/", app(gate, goods))).await;
+    let nested = shop(|gate, goods| Router::new().nest("/{tenant}", app(gate, goods))).await;
+    let dispatched = shop(|gate, goods| {
+        let app = app(gate, goods);
+        let dispatch = any(async move |request: Request<Body>| app.oneshot(request).await.unwrap());
+        Router::new().route("/", dispatch.clone()).route("/{*path}", dispatch)
+    })
+    .await;
+    let prefixed = ["/v1", "/v1/", "/v1/rome", "/v1/files/a/b", "/v1/files/v1"];
+    let bare = ["/", "/rome", "/files/a/b", "/files/files/a"];
+    for (shop, paths) in
+        [(&service, &prefixed[..]), (&slash, &prefixed), (&nested, &prefixed), (&dispatched, &bare)]
+    {
+        for path in paths {
+            let answer = shop.get(path, &[]).await;
+            assert!(answer.status != 200 && !answer.body.contains(MARKER), "{path}: {answer:?}");
+        }
+        let city = paths.iter().find(|path| path.ends_with("rome")).unwrap();
+        assert_sold(&shop.pay(city, &shop.v2(city).await).await, "city");
+        let file = paths.iter().find(|path| path.ends_with("/a/b")).unwrap();
+        assert_sold(&shop.pay(file, &shop.v2(file).await).await, "files");
+        assert_eq!(shop.counts(), (2, 2, 2));
     }
 }
 

@@ -231,7 +231,9 @@ impl Ticket {
                 refusal.encode(Some(&asked))
             })?,
         };
-        let (name, value) = receipt_header(self.version, settled.served());
+        // A failure of ours is not what was paid for: the payment keeps its claim to an answer.
+        let receipt = if status.is_server_error() { settled.unserved() } else { settled.served() };
+        let (name, value) = receipt_header(self.version, receipt);
         headers.insert(name, value);
         keep_private(headers);
         expose(headers);
@@ -241,7 +243,7 @@ impl Ticket {
     /// There is no answer to finish: the handler failed. A payment settled before it keeps its claim to an answer.
     pub fn fail(self) {
         if let Paid::Settled(settled) = *self.state {
-            settled.unserved();
+            let _ = settled.unserved();
         }
     }
 }

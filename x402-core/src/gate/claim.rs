@@ -261,20 +261,19 @@ impl Claim {
         self.after = After::Served(receipt);
     }
 
-    /// The handler failed after the money moved.
-    pub(super) fn unserved_after_all(&mut self) {
-        if let After::Served(receipt) = &self.after {
-            self.after = After::Held(Debt::Unserved(receipt.clone()));
-        }
+    /// The money moved, and an answer is owed for it.
+    pub(super) fn settled(&mut self, receipt: Receipt) {
+        self.after = After::Held(Debt::Unserved(receipt));
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.unserved_after_all();
-        }
-        let state = match mem::replace(&mut self.after, After::Released) {
+        let after = match mem::replace(&mut self.after, After::Released) {
+            After::Served(receipt) if thread::panicking() => After::Held(Debt::Unserved(receipt)),
+            after => after,
+        };
+        let state = match after {
             After::Released => {
                 if self.verified {
                     tracing::info!(payer = %self.payer, "a payment was verified and not settled; it is released");
@@ -384,7 +383,7 @@ mod tests {
             let mut claim = take(&claims, "a", "x").ok().unwrap();
             claim.serving(receipt());
             if fail {
-                claim.unserved_after_all();
+                claim.settled(receipt());
             }
             drop(claim);
             assert_eq!(claims.holds(&identity("a", "x", 1)), owed);

@@ -16,9 +16,13 @@
 //! | The handler | settle after (default) | settle first |
 //! |---|---|---|
 //! | answers below 400, redirects and 304 included | charged | charged |
-//! | answers 400 or above | not charged, the payment can be used again | charged, with a receipt |
+//! | answers 400 to 499 | not charged, the payment can be used again | charged, with a receipt |
+//! | answers 500 or above | not charged, the payment can be used again | charged, with a receipt; the same payment is served when it is sent again |
 //! | fails without an answer, or panics | not charged, the payment can be used again | charged; the same payment is served when it is sent again |
 //! | never finishes: the client hung up | not charged, the payment can be used again | charged |
+//!
+//! A client that goes away while its payment is settled is served when it sends the same payment again. A time limit
+//! outside of the gate looks like a client that went away: put limits inside of it.
 //!
 //! Settlement, once begun, runs in a task of its own; a client that hangs up cannot stop it.
 

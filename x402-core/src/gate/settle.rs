@@ -49,9 +49,10 @@ impl Settled {
         self.receipt
     }
 
-    /// There is no answer.
-    pub(super) fn unserved(mut self) {
-        self.claim.unserved_after_all();
+    /// There is no answer worth its price.
+    pub(super) fn unserved(mut self) -> Receipt {
+        self.claim.settled(self.receipt.clone());
+        self.receipt
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -106,7 +107,8 @@ async fn settle(gate: Arc<GateInner>, mut claim: Claim) -> Result<Settled, Refus
             }
         }
     };
-    claim.spent();
+    // Whoever waited for this may have gone away meanwhile: until it is served, it is owed.
+    claim.settled(receipt.clone());
     let requirements = &claim.payment().requirements;
     tracing::info!(
         network = %requirements.network, asset = %requirements.asset, amount = %requirements.amount,

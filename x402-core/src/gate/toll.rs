@@ -96,6 +96,18 @@ impl Toll {
         Ok(Self { gate: gate.inner.clone(), routes })
     }
 
+    /// What becomes of a request whose route the framework does not tell clearly: a table cannot price it.
+    pub fn unclear(&self) -> Passage {
+        match &self.routes {
+            Routes::Single(priced) => self.charged(priced),
+            Routes::Table { .. } => Passage::Refused(Refusal::misconfigured(UNCLEAR).encode(None)),
+        }
+    }
+
+    fn charged(&self, priced: &Arc<Priced>) -> Passage {
+        Passage::Charged(PricedRoute { gate: self.gate.clone(), priced: priced.clone() })
+    }
+
     /// Whether a request that matched this route is charged. Costs a look-up.
     pub fn passage(&self, method: &Method, route: Option<&str>) -> Passage {
         let priced = match (&self.routes, route) {
@@ -109,12 +121,12 @@ impl Toll {
                 return Passage::Refused(Refusal::misconfigured(UNROUTED).encode(None));
             }
         };
-        match priced {
-            Some(priced) => Passage::Charged(PricedRoute { gate: self.gate.clone(), priced: priced.clone() }),
-            None => Passage::Free,
-        }
+        priced.map_or(Passage::Free, |priced| self.charged(priced))
     }
 }
+
+const UNCLEAR: &str = "what the framework says of a request's route does not fit its path, so the route table cannot tell \
+    what it costs: charge the routes of the outermost router, or put layers on the routes";
 
 const UNROUTED: &str = "the route table saw a request that matched no route: put it inside of the router \
     (`Router::route_layer`), or say `unrouted_is_free` if the router's fallback may be free";
