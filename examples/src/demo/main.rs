@@ -79,9 +79,9 @@ async fn demo(remote: bool) -> anyhow::Result<()> {
 
     title("Done");
     println!(
-        "3 requests paid, {} transfers on chain, {} atomic units moved",
+        "3 requests paid, {} transfers on chain, {} moved",
         ledger.transfers(),
-        ledger.moved()
+        ledger::dollars(ledger.moved())
     );
     Ok(())
 }
