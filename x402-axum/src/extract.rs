@@ -1,13 +1,14 @@
-//! The payment of a request, for its handler.
+//! The payment of a request, for its handler, and what a handler says of its answer.
 
 use std::convert::Infallible;
 
 use axum::{
+    body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{StatusCode, request::Parts},
-    response::{IntoResponse, Response},
+    http::request::Parts,
+    response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
-use x402_core::gate::{Access, PaymentInfo};
+use x402_core::gate::{self, NotPaid, PaymentInfo};
 
 /// The payment of a request: who pays, how much, of what, where; in settle-first mode the receipt too.
 ///
@@ -16,14 +17,10 @@ use x402_core::gate::{Access, PaymentInfo};
 pub struct Paid(pub PaymentInfo);
 
 impl<S: Sync> FromRequestParts<S> for Paid {
-    type Rejection = NotPaid;
+    type Rejection = Unpaid;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, NotPaid> {
-        match parts.extensions.get::<Access>() {
-            Some(Access::Paid(payment)) => Ok(Self(payment.clone())),
-            Some(Access::Free) => Err(NotPaid::GrantedFree),
-            None => Err(NotPaid::NoLayer),
-        }
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Unpaid> {
+        PaymentInfo::of(parts.extensions.get()).map(Self).map_err(Unpaid)
     }
 }
 
@@ -31,42 +28,30 @@ impl<S: Sync> OptionalFromRequestParts<S> for Paid {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
-        Ok(match parts.extensions.get::<Access>() {
-            Some(Access::Paid(payment)) => Some(Self(payment.clone())),
-            Some(Access::Free) | None => None,
-        })
+        Ok(PaymentInfo::of(parts.extensions.get()).ok().map(Self))
     }
 }
 
-/// A handler asked for [`Paid`] and its request was not paid for. Answers 500: the service is put together wrongly.
+/// A handler took [`Paid`] where nobody paid. Answers 500: the service is put together wrongly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NotPaid {
-    /// No payment layer saw the request.
-    NoLayer,
-    /// A hook let the request pass without payment.
-    GrantedFree,
-}
+pub struct Unpaid(pub NotPaid);
 
-impl std::fmt::Display for NotPaid {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::NoLayer => {
-                "the handler takes `Paid`, but no payment layer is on its route: \
-                 add `.layer(gate.charge(…)?)`, or list the route in the table"
-            }
-            Self::GrantedFree => {
-                "the handler takes `Paid`, but a hook let this request pass free: take `Option<Paid>`"
-            }
-        })
+impl IntoResponse for Unpaid {
+    fn into_response(self) -> Response {
+        self.0.answer().map(Body::from)
     }
 }
 
-impl std::error::Error for NotPaid {}
+/// Part of an answer that is not worth its price: `(Uncharged, "nothing new")`. The payment is not settled, and can be
+/// used again; after a charge that settles first it is too late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uncharged;
 
-impl IntoResponse for NotPaid {
-    fn into_response(self) -> Response {
-        tracing::error!("{self}");
-        (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+impl IntoResponseParts for Uncharged {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        parts.extensions_mut().insert(gate::Uncharged);
+        Ok(parts)
     }
 }

@@ -30,7 +30,7 @@ use axum::{
 use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteTable};
 use x402_tower::{Routing, Unclear};
 
-pub use extract::{NotPaid, Paid};
+pub use extract::{Paid, Uncharged, Unpaid};
 pub use x402_tower::PaymentLayer;
 
 /// Charging in axum, straight from a gate.

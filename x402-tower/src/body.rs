@@ -31,9 +31,11 @@ impl<B> GateBody<B> {
     pub(crate) fn inner(body: B) -> Self {
         Self { kind: Kind::Inner { body } }
     }
+}
 
-    pub(crate) fn answer(bytes: Bytes) -> Self {
-        Self { kind: Kind::Answer { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()) } }
+impl<B> From<Bytes> for GateBody<B> {
+    fn from(answer: Bytes) -> Self {
+        Self { kind: Kind::Answer { bytes: Some(answer).filter(|bytes| !bytes.is_empty()) } }
     }
 }
 

@@ -61,7 +61,7 @@ where
             KindProjection::Charged { answer } => answer.as_mut().poll(cx),
             KindProjection::Refused { answer } => {
                 let answer = answer.take().expect("a future is not polled after it is done");
-                Poll::Ready(Ok(answer.map(GateBody::answer)))
+                Poll::Ready(Ok(answer.map(GateBody::from)))
             }
         }
     }

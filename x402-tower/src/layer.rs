@@ -54,11 +54,16 @@ pub trait GateExt {
     /// When the charge cannot work.
     fn charge(&self, charge: Charge) -> Result<PaymentLayer, ConfigError>;
 
-    /// Charges by the route that `routing` reads.
+    /// Charges by the route that `routing` reads, one of these `routes`.
     ///
     /// # Errors
-    /// When a charge cannot work, or the table is empty.
-    fn table(&self, table: RouteTable, routing: Routing) -> Result<PaymentLayer, ConfigError>;
+    /// When a charge cannot work, the table is empty, or a key is none of the routes.
+    fn charge_routes<'a>(
+        &self,
+        table: RouteTable,
+        routes: impl IntoIterator<Item = &'a str>,
+        routing: Routing,
+    ) -> Result<PaymentLayer, ConfigError>;
 }
 
 impl GateExt for PaymentGate {
@@ -66,7 +71,12 @@ impl GateExt for PaymentGate {
         Ok(PaymentLayer::new(self.toll(charge)?, Routing::NONE))
     }
 
-    fn table(&self, table: RouteTable, routing: Routing) -> Result<PaymentLayer, ConfigError> {
-        Ok(PaymentLayer::new(self.toll_by_route(table)?, routing))
+    fn charge_routes<'a>(
+        &self,
+        table: RouteTable,
+        routes: impl IntoIterator<Item = &'a str>,
+        routing: Routing,
+    ) -> Result<PaymentLayer, ConfigError> {
+        Ok(PaymentLayer::new(self.toll_by_route(table.among(routes)?)?, routing))
     }
 }

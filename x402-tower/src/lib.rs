@@ -27,4 +27,4 @@ pub use layer::{GateExt, PaymentLayer, Routing, Unclear};
 pub use service::PaymentService;
 
 #[doc(no_inline)]
-pub use x402_core::gate::{Access, PaymentInfo};
+pub use x402_core::gate::{Access, NotPaid, PaymentInfo, Uncharged};

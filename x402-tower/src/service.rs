@@ -7,7 +7,7 @@ use std::{
 
 use http::{Request, Response, request::Parts};
 use tower_service::Service;
-use x402_core::gate::{Access, Admission, Passage, PricedRoute, RequestView, Toll};
+use x402_core::gate::{Passage, PricedRoute, RequestView, Toll};
 
 use crate::{
     body::GateBody,
@@ -80,27 +80,17 @@ where
         headers: &parts.headers,
         route: (routing.route)(&parts).unwrap_or(None),
     };
-    let ticket = match route.admit(view).await {
-        Admission::Refused(answer) => return Ok(answer.map(GateBody::answer)),
-        Admission::Free(pass) => {
-            parts.extensions.insert(Access::Free);
-            let mut response = inner.call(Request::from_parts(parts, body)).await?;
-            pass.finish(response.headers_mut());
-            return Ok(response.map(GateBody::inner));
-        }
-        Admission::Paid(ticket) => ticket,
+    let pass = match route.admit(view).await {
+        Ok(pass) => pass,
+        Err(answer) => return Ok(answer.map(GateBody::from)),
     };
-    parts.extensions.insert(Access::Paid(ticket.payment()));
+    parts.extensions.insert(pass.access());
     let response = match inner.call(Request::from_parts(parts, body)).await {
         Ok(response) => response,
         Err(error) => {
-            ticket.fail();
+            pass.fail();
             return Err(error);
         }
     };
-    let (mut head, body) = response.into_parts();
-    match ticket.finish(head.status, &mut head.headers).await {
-        Ok(()) => Ok(Response::from_parts(head, GateBody::inner(body))),
-        Err(answer) => Ok(answer.map(GateBody::answer)),
-    }
+    Ok(pass.finish(response.map(GateBody::inner)).await)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Response, Uri};
 use x402_core::{
     facilitator::FacilitatorErrorKind as Kind,
-    gate::{Admission, Passage, PaymentGate, RequestView},
+    gate::{Passage, PaymentGate, RequestView},
 };
 use x402_tests::script::{Act, Script};
 
@@ -59,7 +59,7 @@ async fn ask(gate: &PaymentGate) -> Response<bytes::Bytes> {
     let Passage::Charged(route) = gate.toll(cent()).unwrap().passage(&Method::GET, None) else { panic!() };
     let (uri, headers) = (Uri::from_static("/cheap"), HeaderMap::new());
     let view = RequestView { method: &Method::GET, uri: &uri, headers: &headers, route: None };
-    let Admission::Refused(answer) = route.admit(view).await else { panic!("unpaid") };
+    let answer = route.admit(view).await.unwrap_err();
     answer
 }
 

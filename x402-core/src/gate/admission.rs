@@ -3,23 +3,23 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 
 use super::{
+    access::{Access, PaymentInfo},
     builder::GateInner,
     charge::SettleTiming,
-    claim::{Claim, Place},
+    claim::Place,
+    grpc,
     offer::{Matched, Offer},
     refusal::{Asked, Refusal, expose},
     request::{RequestDecision, RequestView},
+    response::{HandlerResponse, Head},
     settle::Settled,
     toll::{HEADER_LIMIT, Priced},
     verify::Verified,
 };
 use crate::{
-    address::Address,
-    amount::Amount,
-    network::Network,
     payment::{JsonMap, Receipt, SettleResponse, Version},
     wire::{self, DecodeError},
 };
@@ -27,107 +27,23 @@ use crate::{
 /// A header by which a handler may correct what is settled; it is for the gate and never leaves.
 const SETTLEMENT_OVERRIDES: HeaderName = HeaderName::from_static("settlement-overrides");
 
-/// What becomes of a request to a charged route.
-#[derive(Debug)]
-#[must_use]
-pub enum Admission {
-    /// A hook lets it pass without payment: call the handler, then [`FreePass::finish`].
-    Free(FreePass),
-    /// It is paid for: call the handler, then [`Ticket::finish`].
-    Paid(Ticket),
-    /// It is not; here is the answer.
-    Refused(Response<Bytes>),
+/// A request that may reach its handler: paid for, or let pass by a hook.
+///
+/// Dropped without [`finish`](Self::finish), as when the handler panics or the client goes away, a payment not yet
+/// settled is released. One that was settled before the handler can be presented again after a panic, and is spent when
+/// the client went away.
+#[must_use = "a pass that is not finished settles nothing"]
+pub struct Pass {
+    /// `None` where a hook asked for no payment.
+    ticket: Option<Box<Ticket>>,
 }
 
-/// What a handler can learn of its request's payment: adapters put it into the request's extensions.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Access {
-    /// It was paid for.
-    Paid(PaymentInfo),
-    /// A hook let it pass without payment.
-    Free,
-}
-
-/// A payment, as a handler sees it. Cheap to clone.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PaymentInfo(Arc<Details>);
-
-#[derive(Debug, PartialEq)]
-struct Details {
-    version: Version,
-    payer: Address,
-    network: Network,
-    asset: Address,
-    amount: Amount,
-    receipt: Option<Receipt>,
-}
-
-/// A request to a charged route that passes without payment.
-#[derive(Debug)]
-#[must_use = "what is given away to one must not be cached for all"]
-pub struct FreePass(());
-
-impl FreePass {
-    /// Completes the head of the handler's answer: no shared cache may keep what is charged to others.
-    pub fn finish(self, headers: &mut HeaderMap) {
-        headers.remove(&SETTLEMENT_OVERRIDES);
-        keep_private(headers);
-    }
-}
-
-impl PaymentInfo {
-    fn new(claim: &Claim, receipt: Option<&Receipt>) -> Self {
-        let payment = claim.payment();
-        Self(Arc::new(Details {
-            version: payment.payload.version,
-            payer: claim.payer().clone(),
-            network: payment.requirements.network.clone(),
-            asset: payment.requirements.asset.clone(),
-            amount: payment.requirements.amount,
-            receipt: receipt.cloned(),
-        }))
-    }
-
-    /// The protocol's version that was spoken.
-    pub fn version(&self) -> Version {
-        self.0.version
-    }
-
-    /// Who pays.
-    pub fn payer(&self) -> &Address {
-        &self.0.payer
-    }
-
-    /// The chain.
-    pub fn network(&self) -> &Network {
-        &self.0.network
-    }
-
-    /// The token.
-    pub fn asset(&self) -> &Address {
-        &self.0.asset
-    }
-
-    /// How much, in the token's smallest unit.
-    pub fn amount(&self) -> Amount {
-        self.0.amount
-    }
-
-    /// The settlement, where it came before the handler; `None` where it follows.
-    pub fn receipt(&self) -> Option<&Receipt> {
-        self.0.receipt.as_ref()
-    }
-}
-
-/// A request that is paid for. Dropped without [`finish`](Self::finish), as when the handler panics or the client
-/// goes away, a payment not yet settled is released. One that was settled before the handler can be presented again
-/// after a panic, and is spent when the client went away.
-#[must_use = "a ticket that is not finished settles nothing"]
-pub struct Ticket {
+struct Ticket {
     gate: Arc<GateInner>,
     priced: Arc<Priced>,
     version: Version,
-    state: Box<Paid>,
+    grpc: bool,
+    state: Paid,
 }
 
 enum Paid {
@@ -135,31 +51,32 @@ enum Paid {
     Settled(Settled),
 }
 
-/// Takes the payment of a request.
+/// Takes the payment of a request, or says why not.
 pub(super) async fn admit(
     gate: &Arc<GateInner>,
     priced: &Arc<Priced>,
     request: RequestView<'_>,
-) -> Admission {
-    for hook in &gate.request_hooks {
+) -> Result<Pass, Response<Bytes>> {
+    let grpc = grpc::is_call(request.headers);
+    let mut asked = Asked { charge: &priced.charge, offer: None, version: Version::V2, grpc };
+    for hook in gate.request_hooks.iter().chain(&priced.charge.request_hooks) {
         match hook(request.to_info()).await {
             RequestDecision::Charge => {}
-            RequestDecision::Free => return Admission::Free(FreePass(())),
+            RequestDecision::Free => return Ok(Pass { ticket: None }),
             RequestDecision::Refuse(reason) => {
-                return Admission::Refused(Refusal::forbidden(reason).encode(None));
+                return Err(Refusal::forbidden(reason).encode(Some(&asked)));
             }
         }
     }
-    let mut asked = Asked { charge: &priced.charge, offer: None, version: Version::V2 };
     let presented = match wire::read_payment(request.headers, &gate.aliases) {
         Err(error) if !matches!(error, DecodeError::UnknownVersion(_)) => {
-            return Admission::Refused(Refusal::malformed(error.to_string()).encode(Some(&asked)));
+            return Err(Refusal::malformed(error.to_string()).encode(Some(&asked)));
         }
         presented => presented,
     };
     let offer = match Offer::make(gate, priced, request).await {
         Ok(offer) => offer,
-        Err(refusal) => return Admission::Refused(refusal.encode(Some(&asked))),
+        Err(refusal) => return Err(refusal.encode(Some(&asked))),
     };
     asked.offer = Some(&offer);
     let outcome = match presented {
@@ -176,9 +93,10 @@ pub(super) async fn admit(
     match outcome {
         Ok(state) => {
             let (gate, priced) = (gate.clone(), priced.clone());
-            Admission::Paid(Ticket { gate, priced, version: asked.version, state: Box::new(state) })
+            let ticket = Ticket { gate, priced, version: asked.version, grpc, state };
+            Ok(Pass { ticket: Some(Box::new(ticket)) })
         }
-        Err(refusal) => Admission::Refused(refusal.encode(Some(&asked))),
+        Err(refusal) => Err(refusal.encode(Some(&asked))),
     }
 }
 
@@ -207,28 +125,66 @@ async fn pay(
     Err(refused.unwrap_or_else(Refusal::unpaid))
 }
 
-impl Ticket {
-    /// What the handler may know of the payment.
-    pub fn payment(&self) -> PaymentInfo {
-        match &*self.state {
-            Paid::Verified(verified) => PaymentInfo::new(verified.claim(), None),
-            Paid::Settled(settled) => PaymentInfo::new(settled.claim(), Some(settled.receipt())),
+impl Pass {
+    /// What the handler may know: adapters put it into the request's extensions.
+    pub fn access(&self) -> Access {
+        match self.ticket.as_ref().map(|ticket| &ticket.state) {
+            None => Access::Free,
+            Some(Paid::Verified(verified)) => Access::Paid(PaymentInfo::new(verified.claim(), None)),
+            Some(Paid::Settled(settled)) => {
+                Access::Paid(PaymentInfo::new(settled.claim(), Some(settled.receipt())))
+            }
         }
     }
 
-    /// Settles what is not settled yet, before the first byte of the handler's answer leaves, and completes the
-    /// answer's head with the receipt. An answer of 400 or above is not charged.
-    ///
-    /// # Errors
-    /// The answer to give in place of the handler's, which must be dropped: the settlement failed.
-    pub async fn finish(self, status: StatusCode, headers: &mut HeaderMap) -> Result<(), Response<Bytes>> {
-        headers.remove(&SETTLEMENT_OVERRIDES);
-        let settled = match *self.state {
-            Paid::Settled(settled) => settled,
+    /// The handler's answer, to be sent. What is not settled yet is settled first, before a byte of the answer leaves;
+    /// an answer of 400 or above, or one that is [`Uncharged`](super::Uncharged), is not charged. Where the settlement
+    /// fails, the gate's own answer takes the place of the handler's.
+    pub async fn finish<R: HandlerResponse>(self, mut response: R) -> R {
+        let mut head = response.take_head();
+        head.headers.remove(&SETTLEMENT_OVERRIDES);
+        let settled = match self.ticket {
+            Some(ticket) => ticket.finish(&mut head).await,
+            None => {
+                // What is given away to one must not be cached for all.
+                keep_private(&mut head.headers);
+                Ok(())
+            }
+        };
+        match settled {
+            Ok(()) => response.with_headers(head.headers),
+            Err(answer) => response.replaced_by(answer),
+        }
+    }
+
+    /// There is no answer to finish: the handler failed. A payment settled before it keeps its claim to an answer.
+    pub fn fail(self) {
+        if let Some(Paid::Settled(settled)) = self.ticket.map(|ticket| ticket.state) {
+            let _ = settled.unserved();
+        }
+    }
+}
+
+impl Ticket {
+    /// Settles what is to be settled, and completes the head with the receipt.
+    async fn finish(self, head: &mut Head) -> Result<(), Response<Bytes>> {
+        let Head { status, headers, uncharged } = head;
+        let status = grpc::failure(headers).unwrap_or(*status);
+        let settled = match self.state {
+            Paid::Settled(settled) => {
+                if *uncharged {
+                    tracing::warn!("a handler's answer is `Uncharged`, but its charge settles first: it was charged");
+                }
+                settled
+            }
             Paid::Verified(_) if status.is_client_error() || status.is_server_error() => return Ok(()),
+            Paid::Verified(_) if *uncharged => {
+                keep_private(headers);
+                return Ok(());
+            }
             Paid::Verified(verified) => Settled::settle(&self.gate, verified).await.map_err(|refusal| {
-                let asked = Asked { charge: &self.priced.charge, offer: None, version: self.version };
-                refusal.encode(Some(&asked))
+                let (version, grpc) = (self.version, self.grpc);
+                refusal.encode(Some(&Asked { charge: &self.priced.charge, offer: None, version, grpc }))
             })?,
         };
         // A failure of ours is not what was paid for: the payment keeps its claim to an answer.
@@ -238,13 +194,6 @@ impl Ticket {
         keep_private(headers);
         expose(headers);
         Ok(())
-    }
-
-    /// There is no answer to finish: the handler failed. A payment settled before it keeps its claim to an answer.
-    pub fn fail(self) {
-        if let Paid::Settled(settled) = *self.state {
-            let _ = settled.unserved();
-        }
     }
 }
 
@@ -273,9 +222,9 @@ fn keep_private(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, joined.unwrap_or(HeaderValue::from_static("private, no-store")));
 }
 
-impl fmt::Debug for Ticket {
+impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Ticket").field(&self.payment()).finish()
+        f.debug_tuple("Pass").field(&self.access()).finish()
     }
 }
 

@@ -3,14 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use http::{HeaderName, Uri};
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     Charge, ConfigError, RequestDecision, RequestInfo, RouteTable, Toll, capabilities::Capabilities,
-    claim::Claims,
+    claim::Claims, request::RequestHook,
 };
 use crate::{
-    BoxFuture,
     facilitator::{AnyFacilitator, Facilitator},
     hooks::{HookList, PaymentHooks},
     network::Network,
@@ -36,9 +35,9 @@ pub(super) struct GateInner {
     pub(super) claims: Arc<Claims>,
     /// How many settlements are under way.
     pub(super) settling: watch::Sender<usize>,
+    /// Where they run: a framework's workers may end before the gate does.
+    pub(super) runtime: Handle,
 }
-
-pub(super) type RequestHook = Arc<dyn Fn(RequestInfo) -> BoxFuture<'static, RequestDecision> + Send + Sync>;
 
 impl PaymentGate {
     /// A gate for the service that clients reach at this origin, like `https://api.example.com`.
@@ -63,8 +62,8 @@ impl PaymentGate {
         self.inner.capabilities.ready().await;
     }
 
-    /// Waits until no settlement is under way. A settlement outlives a client that hangs up, but not the runtime:
-    /// call this when the server has shut down, before the process ends.
+    /// Waits until no settlement is under way. A settlement outlives a client that hangs up, but not the runtime the
+    /// gate was built in: call this when the server has shut down, before the process ends.
     pub async fn settled(&self) {
         // The sender lives in `self`.
         let _ = self.inner.settling.subscribe().wait_for(|running| *running == 0).await;
@@ -163,14 +162,15 @@ impl GateBuilder {
     /// The gate. It begins to ask the facilitator what it supports.
     ///
     /// # Errors
-    /// When something required is missing, the origin is no http(s) URL, or there is no Tokio runtime.
+    /// When something required is missing, the origin is no http(s) URL, or there is no Tokio runtime. Build it where
+    /// the runtime lasts as long as the gate: settlements run there.
     pub fn build(self) -> Result<PaymentGate, ConfigError> {
         let origin = checked_origin(&self.origin).ok_or(ConfigError::Origin(self.origin))?;
         let facilitator = self.facilitator.ok_or(ConfigError::NoFacilitator)?;
         if self.schemes.is_empty() {
             return Err(ConfigError::NoScheme);
         }
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+        let runtime = Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
         let inner = GateInner {
             origin,
             capabilities: Capabilities::watch(facilitator.clone(), &runtime),
@@ -182,6 +182,7 @@ impl GateBuilder {
             aliases: self.aliases,
             claims: Claims::of_process(),
             settling: watch::Sender::new(0),
+            runtime,
         };
         Ok(PaymentGate { inner: Arc::new(inner) })
     }

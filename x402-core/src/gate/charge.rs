@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use super::request::RequestInfo;
+use super::request::{RequestDecision, RequestHook, RequestInfo};
 use crate::{
     BoxFuture,
     address::{Address, AddressError},
@@ -101,6 +101,7 @@ impl Unaddressed {
             description: None,
             mime_type: None,
             timing: SettleTiming::AfterHandler,
+            request_hooks: Vec::new(),
             unpaid_body: None,
             settlement_failed_body: None,
         }
@@ -115,6 +116,7 @@ pub struct Charge {
     pub(super) description: Option<String>,
     pub(super) mime_type: Option<String>,
     pub(super) timing: SettleTiming,
+    pub(super) request_hooks: Vec<RequestHook>,
     pub(super) unpaid_body: Option<UnpaidBody>,
     pub(super) settlement_failed_body: Option<SettlementFailedBody>,
 }
@@ -154,6 +156,17 @@ impl Charge {
     /// the handler fails.
     pub fn settle_first(mut self) -> Self {
         self.timing = SettleTiming::BeforeHandler;
+        self
+    }
+
+    /// A hook on every request to this route, after those of the gate: charge, let it pass free, or refuse. The first
+    /// hook that does not say [`RequestDecision::Charge`] counts.
+    pub fn on_request<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = RequestDecision> + Send + 'static,
+    {
+        self.request_hooks.push(Arc::new(move |request| Box::pin(hook(request))));
         self
     }
 

@@ -1,7 +1,7 @@
 //! The gate: it charges for requests, in any framework.
 //!
 //! An adapter hands over what it knows of a request ([`RequestView`]) and does as it is told: let it pass, answer
-//! it, or call the handler and bring the head of its answer to the [`Ticket`].
+//! it, or call the handler and bring its answer to the [`Pass`].
 //!
 //! ```text
 //! view ─▶ Offer ─▶ Matched ─▶ Claim ─▶ Verified ─▶ handler ─▶ Settled ─▶ answer
@@ -16,6 +16,7 @@
 //! | The handler | settle after (default) | settle first |
 //! |---|---|---|
 //! | answers below 400, redirects and 304 included | charged | charged |
+//! | answers below 400 and says [`Uncharged`] | not charged, the payment can be used again | charged |
 //! | answers 400 to 499 | not charged, the payment can be used again | charged, with a receipt |
 //! | answers 500 or above | not charged, the payment can be used again | charged, with a receipt; the same payment is served when it is sent again |
 //! | fails without an answer, or panics | not charged, the payment can be used again | charged; the same payment is served when it is sent again |
@@ -26,21 +27,25 @@
 //!
 //! Settlement, once begun, runs in a task of its own; a client that hangs up cannot stop it.
 
+mod access;
 mod admission;
 mod builder;
 mod capabilities;
 mod charge;
 mod claim;
 mod error;
+mod grpc;
 mod offer;
 mod refusal;
 mod request;
+mod response;
 mod settle;
 mod table;
 mod toll;
 mod verify;
 
-pub use admission::{Access, Admission, FreePass, PaymentInfo, Ticket};
+pub use access::{Access, NotPaid, PaymentInfo};
+pub use admission::Pass;
 pub use builder::{GateBuilder, PaymentGate};
 pub use charge::{
     Charge, CustomBody, IntoPrice, PriceSpec, SettleTiming, TokenAmount, Unaddressed, Unplaced, exact,
@@ -48,5 +53,6 @@ pub use charge::{
 };
 pub use error::ConfigError;
 pub use request::{RequestDecision, RequestInfo, RequestView};
+pub use response::{HandlerResponse, Head, Uncharged};
 pub use table::RouteTable;
 pub use toll::{Passage, PricedRoute, Toll};

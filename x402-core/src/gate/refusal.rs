@@ -5,7 +5,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
+    access::NotPaid,
     charge::{Charge, CustomBody},
+    grpc,
     offer::Offer,
     toll::HEADER_LIMIT,
 };
@@ -45,6 +47,7 @@ enum Kind {
     NotReady,
     BadGateway,
     Misconfigured,
+    NoRoute,
 }
 
 /// To whom a refusal is written, as far as that is known.
@@ -52,6 +55,7 @@ pub(super) struct Asked<'a> {
     pub(super) charge: &'a Charge,
     pub(super) offer: Option<&'a Offer>,
     pub(super) version: Version,
+    pub(super) grpc: bool,
 }
 
 impl Refusal {
@@ -177,6 +181,11 @@ impl Refusal {
             .explain("this route's payment is misconfigured; its operator finds the reason in the log")
     }
 
+    /// The router has no such route, and the table charges what it has.
+    pub(super) fn no_route() -> Self {
+        Self::new(Kind::NoRoute, "not_found")
+    }
+
     /// Whether no other option could change it.
     pub(super) fn is_final(&self) -> bool {
         !matches!(self.0.kind, Kind::Rejected)
@@ -191,6 +200,7 @@ impl Refusal {
             Kind::Pending(_) | Kind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Kind::BadGateway => StatusCode::BAD_GATEWAY,
             Kind::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+            Kind::NoRoute => StatusCode::NOT_FOUND,
         }
     }
 
@@ -222,10 +232,14 @@ impl Refusal {
         let content_type = HeaderValue::try_from(body.content_type)
             .unwrap_or(HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::CONTENT_TYPE, content_type);
-        let mut response = Response::new(body.body);
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        response
+        let (status, body) = match asked {
+            Some(asked) if asked.grpc => {
+                let words = self.0.message.as_deref().unwrap_or(&self.0.error);
+                (grpc::refuse(status, words, &mut headers), Bytes::new())
+            }
+            _ => (status, body.body),
+        };
+        response(status, headers, body)
     }
 
     /// A 402 that asks for payment: version 2 in the header, version 1 in the body.
@@ -282,6 +296,23 @@ impl Refusal {
         }
         body
     }
+}
+
+/// The answer to a handler that takes `Paid` where nobody paid.
+pub(super) fn not_paid(why: NotPaid) -> Response<Bytes> {
+    tracing::error!("{why}");
+    let headers = HeaderMap::from_iter([
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+    ]);
+    response(StatusCode::INTERNAL_SERVER_ERROR, headers, Bytes::from(why.to_string()))
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 fn short(words: &str) -> String {

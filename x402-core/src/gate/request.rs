@@ -1,8 +1,10 @@
 //! What the gate is told about a request.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, Method, Uri};
+
+use crate::BoxFuture;
 
 /// A request as an adapter sees it. `Debug` leaves the headers out: a payment is among them.
 #[derive(Clone, Copy)]
@@ -57,6 +59,8 @@ impl fmt::Debug for RequestInfo {
         shown.field("method", method).field("uri", uri).field("route", route).finish_non_exhaustive()
     }
 }
+
+pub(super) type RequestHook = Arc<dyn Fn(RequestInfo) -> BoxFuture<'static, RequestDecision> + Send + Sync>;
 
 /// What a request hook decides.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,7 +29,7 @@ impl Settled {
             drop(running);
             outcome
         };
-        match tokio::spawn(task.in_current_span()).await {
+        match gate.runtime.spawn(task.in_current_span()).await {
             Ok(outcome) => outcome,
             // A hook panicked, or the runtime is shutting down.
             Err(error) => Err(Refusal::interrupted(&error)),

@@ -13,7 +13,8 @@ use super::{Charge, ConfigError};
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct RouteTable {
-    pub(super) routes: Vec<(RouteKey, Charge)>,
+    /// `None` is free.
+    pub(super) routes: Vec<(RouteKey, Option<Charge>)>,
     pub(super) unrouted_is_free: bool,
 }
 
@@ -27,7 +28,21 @@ impl RouteTable {
     ///
     /// # Errors
     /// When the key is no route, or an earlier route covers it.
-    pub fn route(mut self, key: &str, charge: Charge) -> Result<Self, ConfigError> {
+    pub fn route(self, key: &str, charge: Charge) -> Result<Self, ConfigError> {
+        self.add(key, Some(charge))
+    }
+
+    /// Says that a route is free. What is not listed is free as well; this is for a route that stands before one that is
+    /// charged and covers it, as `"HEAD /a"` before `"GET /a"`, or `"GET /{any}"` before `"/{any}"`, and for paths that
+    /// match two patterns, one of them charged, where the framework does not tell beforehand which it takes.
+    ///
+    /// # Errors
+    /// When the key is no route, or an earlier route covers it.
+    pub fn free(self, key: &str) -> Result<Self, ConfigError> {
+        self.add(key, None)
+    }
+
+    fn add(mut self, key: &str, charge: Option<Charge>) -> Result<Self, ConfigError> {
         let key = RouteKey::parse(key)?;
         if let Some((earlier, _)) = self.routes.iter().find(|(earlier, _)| earlier.covers(&key)) {
             return Err(ConfigError::Unreachable { route: key.to_string(), earlier: earlier.to_string() });
@@ -39,6 +54,22 @@ impl RouteTable {
     /// The keys, as method and pattern: adapters that can see their router's routes hold them against it.
     pub fn keys(&self) -> impl Iterator<Item = (Option<&Method>, &str)> {
         self.routes.iter().map(|(key, _)| (key.method.as_ref(), key.pattern.as_str()))
+    }
+
+    /// Holds the keys against the patterns of all routes there are: what is misspelt would be given away.
+    ///
+    /// # Errors
+    /// When a key is none of them.
+    pub fn among<'a>(self, routes: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
+        let routes: Vec<&str> = routes.into_iter().collect();
+        for (key, _) in &self.routes {
+            if !routes.contains(&key.pattern.as_str()) {
+                let nearest = routes.iter().find(|route| same_paths(&key.pattern, route));
+                let nearest = nearest.map(|route| (*route).to_owned());
+                return Err(ConfigError::NoSuchRoute { route: key.to_string(), nearest });
+            }
+        }
+        Ok(self)
     }
 
     /// Lets requests pass that reach the table without having matched any route, such as a router's fallback.
@@ -91,7 +122,7 @@ impl RouteKey {
 
     /// Whether every request of the other key is taken by this one.
     fn covers(&self, other: &Self) -> bool {
-        self.same_paths(other)
+        same_paths(&self.pattern, &other.pattern)
             && match (&self.method, &other.method) {
                 (None, _) => true,
                 (Some(mine), Some(theirs)) => {
@@ -99,20 +130,6 @@ impl RouteKey {
                 }
                 (Some(_), None) => false,
             }
-    }
-
-    /// Patterns that differ in their parameters' names alone match the same paths.
-    fn same_paths(&self, other: &Self) -> bool {
-        let mut mine = self.pattern.split('/');
-        let mut theirs = other.pattern.split('/');
-        loop {
-            match (mine.next(), theirs.next()) {
-                (None, None) => return true,
-                (Some(mine), Some(theirs))
-                    if mine == theirs || (is_parameter(mine) && is_parameter(theirs)) => {}
-                _ => return false,
-            }
-        }
     }
 
     pub(super) fn takes(&self, method: &Method) -> bool {
@@ -128,6 +145,18 @@ impl std::fmt::Display for RouteKey {
         match &self.method {
             Some(method) => write!(f, "{method} {}", self.pattern),
             None => f.write_str(&self.pattern),
+        }
+    }
+}
+
+/// Patterns that differ in their parameters' names alone match the same paths.
+fn same_paths(one: &str, other: &str) -> bool {
+    let (mut ones, mut others) = (one.split('/'), other.split('/'));
+    loop {
+        match (ones.next(), others.next()) {
+            (None, None) => return true,
+            (Some(one), Some(other)) if one == other || (is_parameter(one) && is_parameter(other)) => {}
+            _ => return false,
         }
     }
 }

@@ -15,7 +15,7 @@ use http::{Method, Response};
 
 use super::{
     Charge, ConfigError, PaymentGate, RouteTable,
-    admission::{Admission, admit},
+    admission::{Pass, admit},
     builder::GateInner,
     charge::{PayTo, PaymentOption, PriceSource},
     claim::RouteId,
@@ -48,7 +48,8 @@ enum Routes {
     Table { by_pattern: Arc<ByPattern>, unrouted_is_free: bool },
 }
 
-type ByPattern = HashMap<String, Vec<(RouteKey, Arc<Priced>)>>;
+/// What is listed and free has no price.
+type ByPattern = HashMap<String, Vec<(RouteKey, Option<Arc<Priced>>)>>;
 
 /// A charge checked against the gate, and the offer last made of it.
 pub(super) struct Priced {
@@ -82,14 +83,15 @@ impl Toll {
     }
 
     pub(super) fn table(gate: &PaymentGate, table: RouteTable) -> Result<Self, ConfigError> {
-        if table.routes.is_empty() {
+        if table.routes.iter().all(|(_, charge)| charge.is_none()) {
             return Err(ConfigError::EmptyTable);
         }
         let mut by_pattern = ByPattern::new();
         for (key, charge) in table.routes {
-            let priced = Priced::check(&gate.inner, charge)
-                .map_err(|why| ConfigError::Route { route: key.to_string(), why: Box::new(why) })?;
-            by_pattern.entry(key.pattern.clone()).or_default().push((key, Arc::new(priced)));
+            let priced = charge.map(|charge| Priced::check(&gate.inner, charge).map(Arc::new)).transpose();
+            let priced =
+                priced.map_err(|why| ConfigError::Route { route: key.to_string(), why: Box::new(why) })?;
+            by_pattern.entry(key.pattern.clone()).or_default().push((key, priced));
         }
         let routes =
             Routes::Table { by_pattern: Arc::new(by_pattern), unrouted_is_free: table.unrouted_is_free };
@@ -110,30 +112,92 @@ impl Toll {
 
     /// Whether a request that matched this route is charged. Costs a look-up.
     pub fn passage(&self, method: &Method, route: Option<&str>) -> Passage {
-        let priced = match (&self.routes, route) {
-            (Routes::Single(priced), _) => Some(priced),
-            (Routes::Table { by_pattern, .. }, Some(route)) => by_pattern
-                .get(route)
-                .and_then(|entries| entries.iter().find(|(key, _)| key.takes(method)))
-                .map(|(_, priced)| priced),
-            (Routes::Table { unrouted_is_free: true, .. }, None) => None,
-            (Routes::Table { .. }, None) => {
-                return Passage::Refused(Refusal::misconfigured(UNROUTED).encode(None));
+        match (&self.routes, route) {
+            (Routes::Single(priced), _) => self.charged(priced),
+            (Routes::Table { .. }, Some(route)) => {
+                self.listed(method, route).flatten().map_or(Passage::Free, |priced| self.charged(priced))
             }
-        };
-        priced.map_or(Passage::Free, |priced| self.charged(priced))
+            (Routes::Table { unrouted_is_free: true, .. }, None) => Passage::Free,
+            (Routes::Table { .. }, None) => {
+                Passage::Refused(Refusal::misconfigured(UNROUTED).encode(None))
+            }
+        }
     }
+
+    /// The same, for an adapter that asks before the framework has routed the request. `route` is the first pattern that
+    /// matches the request's path, and `fits` says whether one of the table's does: where another pattern than the first
+    /// may be taken, and it is charged, the request is refused. A path without route is not found.
+    pub fn passage_ahead(
+        &self,
+        method: &Method,
+        route: Option<&str>,
+        fits: impl Fn(&str) -> bool,
+    ) -> Passage {
+        let Routes::Table { by_pattern, unrouted_is_free } = &self.routes else {
+            return self.passage(method, route);
+        };
+        if let Some(listed) = route.and_then(|route| self.listed(method, route)) {
+            return listed.map_or(Passage::Free, |priced| self.charged(priced));
+        }
+        let charged = |entries: &[(RouteKey, Option<Arc<Priced>>)]| {
+            entries.iter().find(|(key, _)| key.takes(method)).is_some_and(|(_, priced)| priced.is_some())
+        };
+        let rival = by_pattern.iter().find(|(pattern, entries)| charged(entries) && fits(pattern));
+        match (rival, route) {
+            (Some((rival, _)), _) => Passage::Refused(Refusal::misconfigured(ambiguous(route, rival)).encode(None)),
+            (None, None) if !unrouted_is_free => Passage::Refused(Refusal::no_route().encode(None)),
+            (None, _) => Passage::Free,
+        }
+    }
+
+    /// Whether the route that a request reached costs what the one costs that was expected.
+    ///
+    /// # Errors
+    /// The answer to give in place of the handler's, where it does not.
+    pub fn confirm(
+        &self,
+        method: &Method,
+        expected: Option<&str>,
+        reached: Option<&str>,
+    ) -> Result<(), Response<Bytes>> {
+        let price = |route: Option<&str>| {
+            route.and_then(|route| self.listed(method, route).flatten()).map(|priced| priced.id)
+        };
+        if expected == reached || price(expected) == price(reached) {
+            return Ok(());
+        }
+        let rival = reached.or(expected).unwrap_or_default();
+        Err(Refusal::misconfigured(ambiguous(expected, rival)).encode(None))
+    }
+
+    /// What a table says of a route, if anything: the first of its keys that takes the method.
+    fn listed(&self, method: &Method, route: &str) -> Option<Option<&Arc<Priced>>> {
+        let Routes::Table { by_pattern, .. } = &self.routes else { return None };
+        let entries = by_pattern.get(route)?;
+        entries.iter().find(|(key, _)| key.takes(method)).map(|(_, priced)| priced.as_ref())
+    }
+}
+
+fn ambiguous(route: Option<&str>, rival: &str) -> String {
+    format!(
+        "a request's path matches `{}`, and `{rival}`, which is charged otherwise, as well: list the first in the table, \
+         too, with its method, or put the charge on the route itself",
+        route.unwrap_or("no route")
+    )
 }
 
 const UNCLEAR: &str = "what the framework says of a request's route does not fit its path, so the route table cannot tell \
     what it costs: charge the routes of the outermost router, or put layers on the routes";
 
-const UNROUTED: &str = "the route table saw a request that matched no route: put it inside of the router \
-    (`Router::route_layer`), or say `unrouted_is_free` if the router's fallback may be free";
+const UNROUTED: &str = "the route table saw a request that matched no route: put it behind what matches routes, or say \
+    `unrouted_is_free` if what has no route may be free";
 
 impl PricedRoute {
-    /// Takes the payment of a request, or says why not.
-    pub async fn admit(&self, request: RequestView<'_>) -> Admission {
+    /// Takes the payment of a request.
+    ///
+    /// # Errors
+    /// The answer to give: nobody paid, or not as it should be, or the payment cannot be taken now.
+    pub async fn admit(&self, request: RequestView<'_>) -> Result<Pass, Response<Bytes>> {
         admit(&self.gate, &self.priced, request).await
     }
 }

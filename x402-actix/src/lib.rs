@@ -1,0 +1,1 @@
+//! Charge for actix-web routes over x402.

@@ -1,0 +1,1 @@
+//! Charge for poem routes over x402.
