@@ -201,7 +201,7 @@ impl Script {
                 }
                 Ok(Act::Yes)
             }
-            Act::Panic => panic!("scripted panic"),
+            Act::Panic => panic!("the facilitator panics, as it should"),
             act => Ok(act),
         }
     }

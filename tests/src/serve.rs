@@ -1,10 +1,17 @@
 //! Services on sockets of their own, and a client that tidies nothing up.
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr};
 
 use anyhow::Context;
-use axum::Router;
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Request},
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use http_body_util::BodyExt;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,13 +19,14 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// A service on a free port of the loopback interface; it ends when this is dropped.
-#[derive(Debug)]
 pub struct Serving {
     /// Where it listens.
     pub address: SocketAddr,
-    task: JoinHandle<()>,
+    http2: bool,
+    end: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Serving {
@@ -29,17 +37,28 @@ impl Serving {
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, app).await;
         });
-        Ok(Self { address, task })
+        Ok(Self::running(address, task))
+    }
+
+    /// A service already running at this address, ended with this task.
+    pub fn running(address: SocketAddr, task: JoinHandle<()>) -> Self {
+        Self::ended_by(address, move || task.abort())
+    }
+
+    /// A service already running at this address, ended so.
+    pub fn ended_by(address: SocketAddr, end: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { address, http2: false, end: Some(Box::new(end)) }
+    }
+
+    /// Speaks HTTP/2 to it, from the first byte on, wherever bytes are not sent as they are.
+    pub fn over_http2(mut self) -> Self {
+        self.http2 = true;
+        self
     }
 
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
-    }
-
-    /// A service already running at this address, ended with this task.
-    pub fn running(address: SocketAddr, task: JoinHandle<()>) -> Self {
-        Self { address, task }
     }
 
     /// A connection on which these bytes were sent. Dropping it hangs up.
@@ -75,7 +94,28 @@ impl Serving {
 
     /// A request without a body, with these headers.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        if self.http2 {
+            return self.send_http2(method, path, headers).await;
+        }
         self.raw(self.request(method, path, headers).as_bytes()).await
+    }
+
+    async fn send_http2(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        let io = TokioIo::new(TcpStream::connect(self.address).await?);
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let mut request = Request::builder().method(method).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = sender.send_request(request.body(Body::empty())?).await?;
+        let status = answer.status().as_u16();
+        let headers = answer.headers().iter();
+        let mut headers: Vec<_> = headers.map(|(name, value)| (name.to_string(), latin(value))).collect();
+        let body = answer.into_body().collect().await?;
+        let trailers = body.trailers().into_iter().flatten();
+        headers.extend(trailers.map(|(name, value)| (format!("trailer {name}"), latin(value))));
+        Ok(Answer { status, headers, body: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
     }
 
     /// A GET with these headers.
@@ -86,8 +126,20 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(end) = self.end.take() {
+            end();
+        }
     }
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Serving").field(&self.address).finish()
+    }
+}
+
+fn latin(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
 /// An answer, as it came over the wire.
@@ -95,7 +147,7 @@ impl Drop for Serving {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The headers, names in lower case.
+    /// The headers, names in lower case; over HTTP/2 its trailers, too, named `trailer …`.
     pub headers: Vec<(String, String)>,
     /// The body, still chunked if it came so.
     pub body: String,

@@ -1,1 +1,113 @@
 //! Charge for actix-web routes over x402.
+//!
+//! ```
+//! use actix_web::{App, HttpServer, web};
+//! use x402_actix::{GateExt, Paid};
+//! use x402_core::{gate::{PaymentGate, exact}, network::BASE_SEPOLIA};
+//!
+//! async fn serve(gate: &PaymentGate) -> Result<(), Box<dyn std::error::Error>> {
+//!     let price = exact("$0.01").on(BASE_SEPOLIA).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C");
+//!     let payment = gate.charge(price)?;
+//!     let app = move || App::new().service(web::resource("/weather").wrap(payment.clone()).get(weather));
+//!     HttpServer::new(app).bind("0.0.0.0:8080")?.run().await?;
+//!     Ok(())
+//! }
+//!
+//! async fn weather(Paid(payment): Paid) -> String {
+//!     format!("sunny, {}", payment.payer())
+//! }
+//! ```
+//!
+//! Make the middleware once and clone it into the apps, as above. One that is made in the factory is another one for each
+//! worker, and who sends a held payment again must come to the one that held it.
+//!
+//! It looks at no path. What it charges for is what it is wrapped around:
+//!
+//! | `.wrap` on | charges for |
+//! |---|---|
+//! | a `Resource` | whatever the router sends there, methods that are not allowed included |
+//! | a `Scope` | all requests below its prefix, those that it does not find included |
+//! | an `App` | all requests, those without a route included |
+//!
+//! A table ([`GateExt::charge_routes`]) goes on an `App` or a `Scope`, and charges by route. An answer of 400 or above is
+//! not charged, and an [`Error`](actix_web::Error) counts as the answer it becomes; what else is not worth its price a
+//! handler wraps in [`Uncharged`].
+//!
+//! The `.wrap` that is written last is the outermost. What answers or changes a request before it can be paid for goes
+//! outside of the gate: `Cors`, since a browser's preflight cannot pay, and `NormalizePath`. Where `Cors` is given headers to
+//! expose, it exposes no others: list `PAYMENT-REQUIRED`, `PAYMENT-RESPONSE` and `X-PAYMENT-RESPONSE` among them.
+
+mod bridge;
+mod extract;
+mod future;
+mod middleware;
+mod routes;
+
+use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteTable};
+
+use routes::Keys;
+
+pub use extract::{Paid, Uncharged, Unpaid};
+pub use future::PaymentFuture;
+pub use middleware::{PaymentMiddleware, PaymentService};
+
+/// Charging in actix-web, straight from a gate.
+pub trait GateExt {
+    /// A middleware that charges for every request that comes through: on a resource, a scope, an app.
+    ///
+    /// # Errors
+    /// When the charge cannot work.
+    fn charge(&self, charge: Charge) -> Result<PaymentMiddleware, ConfigError>;
+
+    /// A middleware that charges by a table, for an app or a scope.
+    ///
+    /// ```
+    /// use actix_web::{App, HttpServer, middleware::NormalizePath, web};
+    /// use x402_actix::GateExt;
+    /// use x402_core::{gate::{PaymentGate, RouteTable, exact}, network::BASE};
+    ///
+    /// async fn serve(gate: &PaymentGate) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let price = exact("$0.01").on(BASE).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C");
+    ///     let prices = gate.charge_routes(RouteTable::new().route("GET /api/weather/{city}", price)?)?;
+    ///     let app = move || {
+    ///         App::new()
+    ///             .service(web::scope("/api").route("/weather/{city}", web::get().to(async || "sunny")))
+    ///             .wrap(prices.clone())
+    ///             .wrap(NormalizePath::trim())
+    ///     };
+    ///     HttpServer::new(app).bind("0.0.0.0:8080")?.run().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// A key is what [`match_pattern`](actix_web::HttpRequest::match_pattern) tells of a route: with the prefixes of its
+    /// scopes, parameters and regular expressions as they are written, and of a resource with several patterns the first.
+    /// A path without a route is not found, unless the table says `unrouted_is_free`.
+    ///
+    /// An app does not tell its routes before it runs. The first request holds the keys against them, and if one is no
+    /// route, every request through the middleware is refused and the log says which: send one before you go live. A key
+    /// goes unchecked where no path can be made up for its regular expression, which is logged as well, and where a
+    /// scope's table lists a route of another scope: that one is not charged.
+    ///
+    /// On an app or a scope, a price is found before actix-web has routed the request, and only its router asks guards,
+    /// such as the methods of `#[get]` and `#[post]`. The first route that matches the path gives the price. If it is not
+    /// listed, and one that is charged matches as well, the request is refused. Then list the first, too, with its
+    /// method: [`free`](RouteTable::free) says `"GET /users/me"` beside `"POST /users/{id}"`. Or wrap the resource, which
+    /// leaves nothing to guess. Once the handler answered, the route it has is held against the price that was
+    /// found: if it has another, nothing is settled, and nothing leaves.
+    ///
+    /// # Errors
+    /// When a charge cannot work, the table is empty, or a key is no pattern.
+    fn charge_routes(&self, table: RouteTable) -> Result<PaymentMiddleware, ConfigError>;
+}
+
+impl GateExt for PaymentGate {
+    fn charge(&self, charge: Charge) -> Result<PaymentMiddleware, ConfigError> {
+        Ok(PaymentMiddleware::new(self.toll(charge)?, Keys::default()))
+    }
+
+    fn charge_routes(&self, table: RouteTable) -> Result<PaymentMiddleware, ConfigError> {
+        let keys = Keys::of(&table)?;
+        Ok(PaymentMiddleware::new(self.toll_by_route(table)?, keys))
+    }
+}

@@ -76,7 +76,11 @@ impl GateExt for PaymentGate {
     }
 }
 
-const ROUTING: Routing = Routing { route: matched_path, uri: original_uri };
+const ROUTING: Routing = Routing {
+    route: matched_path,
+    whole: |parts| parts.extensions.get().map(MatchedPath::as_str),
+    uri: original_uri,
+};
 
 /// The pattern as the layered router has it: without the prefix under which that router stands itself.
 ///

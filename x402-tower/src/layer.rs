@@ -31,15 +31,17 @@ impl<S> Layer<S> for PaymentLayer {
 /// Where a framework keeps the matched route and the original URI. Plain tower has neither.
 #[derive(Debug, Clone, Copy)]
 pub struct Routing {
-    /// The pattern of the matched route; `Ok(None)` where the framework knows of none.
+    /// The pattern of the matched route, as a table has it; `Ok(None)` where the framework knows of none.
     pub route: fn(&Parts) -> Result<Option<&str>, Unclear>,
+    /// The pattern of the matched route, as clients and hooks may know it: with all that it is nested in.
+    pub whole: fn(&Parts) -> Option<&str>,
     /// The URI as the client sent it.
     pub uri: fn(&Parts) -> &Uri,
 }
 
 impl Routing {
     /// No matched route; the request's own URI.
-    pub const NONE: Self = Self { route: |_| Ok(None), uri: |parts| &parts.uri };
+    pub const NONE: Self = Self { route: |_| Ok(None), whole: |_| None, uri: |parts| &parts.uri };
 }
 
 /// What the framework says of the route does not fit the request: a table cannot tell what it costs, and refuses it.
@@ -77,6 +79,7 @@ impl GateExt for PaymentGate {
         routes: impl IntoIterator<Item = &'a str>,
         routing: Routing,
     ) -> Result<PaymentLayer, ConfigError> {
-        Ok(PaymentLayer::new(self.toll_by_route(table.among(routes)?)?, routing))
+        table.check_among(routes)?;
+        Ok(PaymentLayer::new(self.toll_by_route(table)?, routing))
     }
 }

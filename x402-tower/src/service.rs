@@ -49,7 +49,7 @@ where
         let (parts, body) = request.into_parts();
         let passage = match (self.routing.route)(&parts) {
             Ok(route) => self.toll.passage(&parts.method, route),
-            Err(Unclear) => self.toll.unclear(),
+            Err(Unclear) => self.toll.unclear(&parts.method),
         };
         match passage {
             Passage::Free => GateFuture::free(self.inner.call(Request::from_parts(parts, body))),
@@ -78,7 +78,7 @@ where
         method: &parts.method,
         uri: (routing.uri)(&parts),
         headers: &parts.headers,
-        route: (routing.route)(&parts).unwrap_or(None),
+        route: (routing.whole)(&parts),
     };
     let pass = match route.admit(view).await {
         Ok(pass) => pass,

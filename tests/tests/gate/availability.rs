@@ -10,15 +10,24 @@ use x402_core::{
 use x402_tests::script::{Act, Script};
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::{Shop, cent, gate},
     support::{assert_asked, assert_refused, assert_sold},
 };
 
-#[tokio::test]
-async fn until_the_facilitator_tells_paid_routes_wait_and_then_recover_by_themselves() {
+pub const CASES: &[Case] = &[
+    case!(until_the_facilitator_tells_paid_routes_wait_and_then_recover_by_themselves),
+    case!(no_request_waits_for_what_is_supported),
+    case!(a_facilitator_that_hangs_or_panics_is_asked_again).once().paused(),
+    case!(a_later_outage_changes_nothing).once().paused(),
+    case!(what_is_supported_is_kept_fresh).once().paused(),
+    case!(a_gate_that_is_gone_asks_nothing).once().paused(),
+];
+
+async fn until_the_facilitator_tells_paid_routes_wait_and_then_recover_by_themselves(stack: Stack) {
     let script = Script::new().on_supported([Act::Fail(Kind::Unreachable), Act::Yes]);
-    let shop = Shop::early(script, |gate| gate, cent()).await;
-    let payment = Shop::open(Script::new()).await.v2("/cheap").await;
+    let shop = Shop::early(stack, script, |gate| gate, cent()).await;
+    let payment = Shop::open(stack, Script::new()).await.v2("/cheap").await;
     for answer in [shop.get("/cheap", &[]).await, shop.pay("/cheap", &payment).await] {
         assert_refused(&answer, 503, "payment_unavailable");
         assert!(answer.header("retry-after").is_some());
@@ -37,9 +46,8 @@ fn assert_asked_v2(answer: &x402_tests::serve::Answer) {
     assert_eq!((answer.status, answer.count("payment-required")), (402, 1), "{answer:?}");
 }
 
-#[tokio::test]
-async fn no_request_waits_for_what_is_supported() {
-    let shop = Shop::open(Script::new()).await;
+async fn no_request_waits_for_what_is_supported(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let payment = shop.v2("/dear").await;
     for _ in 0..50 {
         assert_asked_v2(&shop.get("/cheap", &[]).await);
@@ -47,7 +55,7 @@ async fn no_request_waits_for_what_is_supported() {
     }
     assert_eq!((shop.script.supported_calls(), shop.counts()), (1, (0, 0, 0)));
 
-    let shop = Shop::early(Script::new().on_supported([Act::Hang]), |gate| gate, cent()).await;
+    let shop = Shop::early(stack, Script::new().on_supported([Act::Hang]), |gate| gate, cent()).await;
     for _ in 0..50 {
         assert_refused(&shop.get("/cheap", &[]).await, 503, "payment_unavailable");
     }
@@ -63,11 +71,10 @@ async fn ask(gate: &PaymentGate) -> Response<bytes::Bytes> {
     answer
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_facilitator_that_hangs_or_panics_is_asked_again() {
+async fn a_facilitator_that_hangs_or_panics_is_asked_again(_: Stack) {
     for act in [Act::Hang, Act::Panic, Act::Fail(Kind::BadAnswer)] {
         let script = Script::new().on_supported([act.clone(), act, Act::Yes]);
-        let gate = gate(&script).build().unwrap();
+        let gate = gate(script.clone()).build().unwrap();
         assert_eq!(ask(&gate).await.status(), 503);
         let begun = tokio::time::Instant::now();
         gate.ready().await;
@@ -77,19 +84,17 @@ async fn a_facilitator_that_hangs_or_panics_is_asked_again() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_later_outage_changes_nothing() {
+async fn a_later_outage_changes_nothing(_: Stack) {
     let script = Script::new().on_supported([Act::Yes, Act::Fail(Kind::Unreachable)]);
-    let gate = gate(&script).build().unwrap();
+    let gate = gate(script.clone()).build().unwrap();
     gate.ready().await;
     script.supported_begun(5).await;
     assert_eq!(ask(&gate).await.status(), 402);
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_supported_is_kept_fresh() {
+async fn what_is_supported_is_kept_fresh(_: Stack) {
     let script = Script::new();
-    let gate = gate(&script).build().unwrap();
+    let gate = gate(script.clone()).build().unwrap();
     gate.ready().await;
     assert_eq!(ask(&gate).await.status(), 402);
     let script = script.networks([x402_core::network::BASE]);
@@ -98,11 +103,10 @@ async fn what_is_supported_is_kept_fresh() {
     assert_eq!(ask(&gate).await.status(), 503, "the facilitator gave the network up");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_gate_that_is_gone_asks_nothing() {
+async fn a_gate_that_is_gone_asks_nothing(_: Stack) {
     for act in [Act::Fail(Kind::Unreachable), Act::Yes, Act::Hang] {
         let script = Script::new().on_supported([act]);
-        let gate = gate(&script).build().unwrap();
+        let gate = gate(script.clone()).build().unwrap();
         let toll = gate.toll(cent()).unwrap();
         script.supported_begun(1).await;
         drop(gate);

@@ -11,9 +11,17 @@ use x402_core::{
 use x402_tests::script::Script;
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::{cent, gate},
     support::{ORIGIN, SELLER},
 };
+
+pub const CASES: &[Case] = &[
+    case!(a_gate_misses_nothing_silently).once(),
+    case!(a_gate_needs_a_runtime).once(),
+    case!(a_charge_that_cannot_work_is_an_error_that_says_so).once(),
+    case!(a_table_that_cannot_work_is_an_error_that_says_so).once(),
+];
 
 #[track_caller]
 fn assert_says(error: &ConfigError, words: &[&str]) {
@@ -23,8 +31,7 @@ fn assert_says(error: &ConfigError, words: &[&str]) {
     }
 }
 
-#[tokio::test]
-async fn a_gate_misses_nothing_silently() {
+async fn a_gate_misses_nothing_silently(_: Stack) {
     let scheme = x402_evm::exact::server;
     for origin in [
         "",
@@ -48,9 +55,8 @@ async fn a_gate_misses_nothing_silently() {
     assert_says(&error, &[".scheme(", "x402_evm::exact::server()"]);
 }
 
-#[test]
-fn a_gate_needs_a_runtime() {
-    let error = gate(&Script::new()).build().unwrap_err();
+async fn a_gate_needs_a_runtime(_: Stack) {
+    let error = std::thread::spawn(|| gate(Script::new()).build().unwrap_err()).join().unwrap();
     assert!(matches!(error, ConfigError::NoRuntime));
     assert_says(&error, &["Tokio runtime"]);
 }
@@ -97,9 +103,8 @@ fn wrong() -> Vec<(Charge, &'static [&'static str])> {
     ]
 }
 
-#[tokio::test]
-async fn a_charge_that_cannot_work_is_an_error_that_says_so() {
-    let gate = gate(&Script::new()).build().unwrap();
+async fn a_charge_that_cannot_work_is_an_error_that_says_so(_: Stack) {
+    let gate = gate(Script::new()).build().unwrap();
     for (charge, words) in wrong() {
         let shown = format!("{charge:?}");
         let Err(error) = gate.charge(charge.clone()) else {
@@ -116,9 +121,8 @@ async fn a_charge_that_cannot_work_is_an_error_that_says_so() {
     assert!(gate.charge(exact("$0.000001").on(BASE_SEPOLIA).to(SELLER.to_lowercase())).is_ok());
 }
 
-#[tokio::test]
-async fn a_table_that_cannot_work_is_an_error_that_says_so() {
-    let gate = gate(&Script::new()).build().unwrap();
+async fn a_table_that_cannot_work_is_an_error_that_says_so(_: Stack) {
+    let gate = gate(Script::new()).build().unwrap();
     let error = gate.charge_routes(Router::new(), RouteTable::new()).unwrap_err();
     assert!(matches!(error, ConfigError::EmptyTable));
     assert_says(&error, &["empty", "every request"]);

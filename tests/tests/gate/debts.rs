@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use axum::{Router, body::Body, http::Request, routing::any};
@@ -10,34 +10,45 @@ use tower::ServiceExt;
 use x402_axum::GateExt;
 use x402_core::{
     facilitator::FacilitatorErrorKind as Kind,
-    gate::{RequestDecision, exact_with},
+    gate::{GateBuilder, RequestDecision, exact_with},
     network::BASE_SEPOLIA,
 };
 use x402_tests::script::{Act, Script};
 
 use crate::{
+    harness::{Case, Framework, Stack, case},
     shop::{Shop, cent},
     support::{MARKER, SELLER, assert_refused, assert_sold, assert_spent, marker},
 };
 
-#[tokio::test]
-async fn a_success_that_proves_nothing_is_none() {
+pub const CASES: &[Case] = &[
+    case!(a_success_that_proves_nothing_is_none),
+    case!(a_price_that_moves_asks_nobody_twice_for_a_pending_payment),
+    case!(other_spellings_of_a_pending_payment_are_the_same_payment),
+    case!(a_pending_payment_is_for_its_own_route),
+    case!(settled_first_what_a_panic_kept_back_is_served_when_asked_again),
+    case!(two_gates_of_a_process_sell_one_answer_for_one_payment),
+    case!(what_is_given_away_is_not_cached_for_all),
+    case!(a_gate_tells_when_its_settlements_are_done),
+    case!(who_goes_away_while_paying_is_served_when_back).only(&[Framework::Axum]).http1(),
+];
+
+async fn a_success_that_proves_nothing_is_none(stack: Stack) {
     for act in [Act::NoProof, Act::OneUnit, Act::Stranger, Act::Elsewhere] {
         for path in ["/cheap", "/first"] {
-            let shop = Shop::open(Script::new().on_settle([act.clone(), Act::Yes])).await;
+            let shop = Shop::open(stack, Script::new().on_settle([act.clone(), Act::Yes])).await;
             let payment = shop.v2(path).await;
             assert_refused(&shop.pay(path, &payment).await, 502, "settlement_pending");
             assert_sold(&shop.pay(path, &payment).await, path);
         }
     }
-    let shop = Shop::open(Script::new().on_verify([Act::Stranger])).await;
+    let shop = Shop::open(stack, Script::new().on_verify([Act::Stranger])).await;
     let payment = shop.v2("/cheap").await;
     assert_refused(&shop.pay("/cheap", &payment).await, 502, "facilitator_unavailable");
     assert_eq!(shop.counts(), (0, 1, 0));
 }
 
-#[tokio::test]
-async fn a_price_that_moves_asks_nobody_twice_for_a_pending_payment() {
+async fn a_price_that_moves_asks_nobody_twice_for_a_pending_payment(stack: Stack) {
     let price = Arc::new(AtomicU64::new(1));
     let asked = price.clone();
     let charge = exact_with(move |_| {
@@ -45,7 +56,7 @@ async fn a_price_that_moves_asks_nobody_twice_for_a_pending_payment() {
         async move { Ok(format!("$0.0{cents}")) }
     });
     let acts = [Act::Pending, Act::Pending, Act::Pending, Act::Pending, Act::Yes];
-    let shop = Shop::selling(Script::new().on_settle(acts), charge.on(BASE_SEPOLIA).to(SELLER)).await;
+    let shop = Shop::selling(stack, Script::new().on_settle(acts), charge.on(BASE_SEPOLIA).to(SELLER)).await;
     let payment = shop.v2("/cheap").await;
     assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");
     price.store(2, Ordering::SeqCst);
@@ -57,9 +68,8 @@ async fn a_price_that_moves_asks_nobody_twice_for_a_pending_payment() {
     assert_eq!(settled.requirements.amount.to_string(), "10000", "what was asked for when it was signed");
 }
 
-#[tokio::test]
-async fn other_spellings_of_a_pending_payment_are_the_same_payment() {
-    let shop = Shop::open(Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes])).await;
+async fn other_spellings_of_a_pending_payment_are_the_same_payment(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes])).await;
     let payment = shop.v2("/cheap").await;
     assert_refused(&shop.pay("/cheap", &payment).await, 502, "settlement_pending");
     let mut lower = payment.clone();
@@ -72,9 +82,8 @@ async fn other_spellings_of_a_pending_payment_are_the_same_payment() {
     assert_spent(&shop.pay("/cheap", &payment).await);
 }
 
-#[tokio::test]
-async fn a_pending_payment_is_for_its_own_route() {
-    let shop = Shop::open(Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes])).await;
+async fn a_pending_payment_is_for_its_own_route(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes])).await;
     let payment = shop.v2("/cheap").await;
     assert_refused(&shop.pay("/cheap", &payment).await, 502, "settlement_pending");
     for path in ["/twin", "/dear", "/first"] {
@@ -85,63 +94,36 @@ async fn a_pending_payment_is_for_its_own_route() {
     assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
 }
 
-#[tokio::test]
-async fn settled_first_what_a_panic_kept_back_is_served_when_asked_again() {
-    let broken = Arc::new(AtomicBool::new(true));
-    let broken_too = broken.clone();
-    let shop = Shop::build(
-        Script::new(),
-        |gate| gate,
-        |gate, _| {
-            let handler = async move || {
-                assert!(!broken_too.load(Ordering::SeqCst), "the handler panics, as it should");
-                marker("mended")
-            };
-            let charge = gate.charge(cent().settle_first()).unwrap();
-            Router::new().route("/mended", any(handler).layer(charge))
-        },
-    )
-    .await;
-    shop.gate.ready().await;
-    let payment = shop.v2("/mended").await;
+async fn settled_first_what_a_panic_kept_back_is_served_when_asked_again(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
+    let payment = shop.v2("/first-mended").await;
     let header = x402_tests::serve::encoded(&payment);
-    assert!(shop.serving.get("/mended", &[("payment-signature", &header)]).await.is_err());
-    broken.store(false, Ordering::SeqCst);
-    assert_sold(&shop.pay("/mended", &payment).await, "mended");
+    assert!(shop.serving.get("/first-mended", &[("payment-signature", &header)]).await.is_err());
+    shop.goods.mended.store(true, Ordering::SeqCst);
+    assert_sold(&shop.pay("/first-mended", &payment).await, "/first-mended");
     assert_eq!((shop.script.verify_calls(), shop.script.settle_calls()), (1, 1));
-    assert_spent(&shop.pay("/mended", &payment).await);
+    assert_spent(&shop.pay("/first-mended", &payment).await);
 }
 
-#[tokio::test]
-async fn two_gates_of_a_process_sell_one_answer_for_one_payment() {
-    let (one, two) = (Shop::open(Script::new()).await, Shop::open(Script::new()).await);
+async fn two_gates_of_a_process_sell_one_answer_for_one_payment(stack: Stack) {
+    let (one, two) = (Shop::open(stack, Script::new()).await, Shop::open(stack, Script::new()).await);
     let payment = one.v2("/cheap").await;
     assert_sold(&one.pay("/cheap", &payment).await, "/cheap");
     assert_spent(&two.pay("/cheap", &payment).await);
     assert_eq!(two.counts(), (0, 0, 0));
 }
 
-#[tokio::test]
-async fn what_is_given_away_is_not_cached_for_all() {
-    let shop = Shop::build(
-        Script::new(),
-        |gate| gate.on_request(async |_| RequestDecision::Free),
-        |gate, _| {
-            let headers = [("cache-control", "public, max-age=600"), ("settlement-overrides", "{}")];
-            let handler = async move || (headers, marker("gift"));
-            Router::new().route("/gift", any(handler).layer(gate.charge(cent()).unwrap()))
-        },
-    )
-    .await;
-    let answer = shop.get("/gift", &[]).await;
-    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("private, max-age=600")));
-    assert_eq!(answer.count("settlement-overrides"), 0);
+async fn what_is_given_away_is_not_cached_for_all(stack: Stack) {
+    let free = |gate: GateBuilder| gate.on_request(async |_| RequestDecision::Free);
+    let shop = Shop::open_with(stack, Script::new(), free).await;
+    let answer = shop.get("/cached", &[]).await;
+    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("private, max-age=60")));
+    assert_eq!((answer.count("settlement-overrides"), answer.count("set-cookie")), (0, 2));
     assert!(answer.body.contains(MARKER));
 }
 
-#[tokio::test]
-async fn a_gate_tells_when_its_settlements_are_done() {
-    let shop = Shop::open(Script::new().on_settle([Act::Wait])).await;
+async fn a_gate_tells_when_its_settlements_are_done(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Wait])).await;
     shop.gate.settled().await;
     let payment = shop.v2("/cheap").await;
     let connection = shop.paying("/cheap", &payment).await;
@@ -154,10 +136,9 @@ async fn a_gate_tells_when_its_settlements_are_done() {
     settled.await;
 }
 
-#[tokio::test]
-async fn who_goes_away_while_paying_is_served_when_back() {
+async fn who_goes_away_while_paying_is_served_when_back(stack: Stack) {
     for charge in [cent(), cent().settle_first()] {
-        let shop = Shop::open(Script::new().on_settle([Act::Wait])).await;
+        let shop = Shop::open(stack, Script::new().on_settle([Act::Wait])).await;
         let header = x402_tests::serve::encoded(&shop.v2("/cheap").await);
         let handler = any(async || marker("back"));
         let app = Router::new().route("/cheap", handler.layer(shop.gate.charge(charge).unwrap()));

@@ -15,11 +15,9 @@ use axum::{
     extract::Request,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::any,
 };
 use http_body::Frame;
 use serde_json::{Value, json};
-use x402_axum::GateExt;
 use x402_core::gate::PaymentGate;
 use x402_facilitator::RemoteFacilitator;
 use x402_tests::{
@@ -29,8 +27,10 @@ use x402_tests::{
 };
 
 use crate::{
-    shop::cent,
-    support::{NETWORK, ORIGIN, marker, sign_v2},
+    goods::{Goods, of_everything},
+    harness::Stack,
+    shop::{Stock, gate, serve},
+    support::{NETWORK, sign_v2},
 };
 
 /// What the scripted facilitator answers.
@@ -68,18 +68,18 @@ pub struct Far {
 }
 
 impl Far {
-    pub async fn open() -> Self {
-        let far = Self::early([]).await;
+    pub async fn open(stack: Stack) -> Self {
+        let far = Self::early(stack, []).await;
         far.gate.ready().await;
         far
     }
 
     /// The shop before the facilitator, which first answers like this, told what it supports.
-    pub async fn early(supported: impl IntoIterator<Item = Reply>) -> Self {
+    pub async fn early(stack: Stack, supported: impl IntoIterator<Item = Reply>) -> Self {
         install_crypto();
         let supported = supported.into_iter().collect();
         let replies = Arc::new(Mutex::new(Replies { supported, verify: Behave, settle: Behave }));
-        let (visits, verified, settled) = (Counter::default(), Counter::default(), Counter::default());
+        let (verified, settled) = (Counter::default(), Counter::default());
         let facilitator = {
             let (replies, verified, settled) = (replies.clone(), verified.clone(), settled.clone());
             Router::new().fallback(move |request: Request| {
@@ -112,20 +112,11 @@ impl Far {
             .settle_timeout(Duration::from_millis(400))
             .build()
             .unwrap();
-        let gate = PaymentGate::builder(ORIGIN)
-            .facilitator(remote)
-            .scheme(x402_evm::exact::server())
-            .build()
-            .unwrap();
-        let handler = {
-            let visits = visits.clone();
-            async move || {
-                visits.count();
-                marker("/cheap")
-            }
-        };
-        let app = Router::new().route("/cheap", any(handler).layer(gate.charge(cent()).unwrap()));
-        let shop = Serving::start(app).await.unwrap();
+        let gate = gate(remote).build().unwrap();
+        let goods = Goods::default();
+        let stock = Stock::Priced(vec![of_everything("/cheap")]);
+        let shop = serve(stack, &gate, &goods, stock).await.unwrap();
+        let visits = goods.visits;
         Self { facilitator, shop, gate, replies, visits, verified, settled }
     }
 

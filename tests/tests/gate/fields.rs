@@ -4,10 +4,18 @@ use serde_json::{Value, json};
 use x402_tests::script::Script;
 
 use crate::{
+    harness::{Case, Stack, case},
     hostile::assert_malformed,
     shop::Shop,
     support::{NETWORK_V1, assert_asked, assert_no_receipt, assert_refused, assert_sold},
 };
+
+pub const CASES: &[Case] = &[
+    case!(every_field_of_what_was_accepted_counts),
+    case!(every_field_version_1_names_counts),
+    case!(every_field_of_what_was_signed_counts),
+    case!(arrays_do_not_stand_in_for_objects),
+];
 
 const NO_MATCH: &str = "no_matching_payment_requirements";
 const STRANGER: &str = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
@@ -64,9 +72,8 @@ async fn alter(shop: &Shop, payment: Value, pointer: &str, value: Option<Value>,
     }
 }
 
-#[tokio::test]
-async fn every_field_of_what_was_accepted_counts() {
-    let shop = Shop::open(Script::new()).await;
+async fn every_field_of_what_was_accepted_counts(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let no_match = || Refused(NO_MATCH);
     let offer = shop.offer("/cheap").await;
     let lower = |key: &str| json!(offer["accepts"][0][key].as_str().unwrap().to_lowercase());
@@ -132,9 +139,8 @@ async fn every_field_of_what_was_accepted_counts() {
     }
 }
 
-#[tokio::test]
-async fn every_field_version_1_names_counts() {
-    let shop = Shop::open(Script::new()).await;
+async fn every_field_version_1_names_counts(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     for (field, value, met) in [
         ("scheme", json!("upto"), Refused(NO_MATCH)),
         ("scheme", Value::Null, Malformed),
@@ -155,9 +161,8 @@ async fn every_field_version_1_names_counts() {
     }
 }
 
-#[tokio::test]
-async fn every_field_of_what_was_signed_counts() {
-    let shop = Shop::open(Script::new()).await;
+async fn every_field_of_what_was_signed_counts(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let word = |digits: usize| json!(format!("0x{}", "a".repeat(digits)));
     let texts = ["from", "to", "value", "validAfter", "validBefore", "nonce"];
     for v1 in [false, true] {
@@ -213,9 +218,8 @@ async fn every_field_of_what_was_signed_counts() {
     }
 }
 
-#[tokio::test]
-async fn arrays_do_not_stand_in_for_objects() {
-    let shop = Shop::open(Script::new()).await;
+async fn arrays_do_not_stand_in_for_objects(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let payment = shop.v2("/cheap").await;
     let signed = &payment["payload"]["authorization"];
     let order = ["from", "to", "value", "validAfter", "validBefore", "nonce"];

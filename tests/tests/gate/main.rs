@@ -1,14 +1,22 @@
-//! How the gate behaves: over real sockets, through the public API.
+//! How the gate behaves: over real sockets, through the public API, in every framework.
 //!
 //! A case asserts what a client or an operator would notice: status, headers, how often handlers ran and how often
-//! the facilitator was asked.
+//! the facilitator was asked. `shop.rs` says what is sold, `stacks/` sells it in each framework.
 
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub)] // the helpers of a test fail as the test does
 
+mod far;
+mod goods;
+mod harness;
+mod shop;
+mod stacks;
+mod support;
+
 mod availability;
+mod axum_alone;
 mod config;
 mod debts;
-mod far;
+mod deliveries;
 mod fields;
 mod hooks;
 mod hostile;
@@ -22,8 +30,34 @@ mod remote;
 mod routing;
 mod secrets;
 mod settlement;
-mod shop;
-mod support;
 mod tables;
 mod timing;
-mod tower;
+mod tower_alone;
+
+fn main() -> std::process::ExitCode {
+    secrets::keep_log();
+    let modules = [
+        availability::CASES,
+        axum_alone::CASES,
+        config::CASES,
+        debts::CASES,
+        deliveries::CASES,
+        fields::CASES,
+        hooks::CASES,
+        hostile::CASES,
+        mutations::CASES,
+        offers::CASES,
+        once::CASES,
+        options::CASES,
+        outcomes::CASES,
+        payments::CASES,
+        remote::CASES,
+        routing::CASES,
+        secrets::CASES,
+        settlement::CASES,
+        tables::CASES,
+        timing::CASES,
+        tower_alone::CASES,
+    ];
+    harness::main(modules.into_iter().flatten().copied())
+}

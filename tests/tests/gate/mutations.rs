@@ -7,9 +7,12 @@ use x402_core::payment::Payment;
 use x402_tests::{script::Script, serve::encoded};
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::Shop,
     support::{MARKER, header_of},
 };
+
+pub const CASES: &[Case] = &[case!(a_mutated_header_is_refused_or_means_the_same)];
 
 const ROUNDS: usize = 400;
 
@@ -32,14 +35,13 @@ fn same(payment: &Payment, good: &Value) -> bool {
     text(&payment.payload.payload) == text(&good["payload"])
 }
 
-#[tokio::test]
-async fn a_mutated_header_is_refused_or_means_the_same() {
+async fn a_mutated_header_is_refused_or_means_the_same(stack: Stack) {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_ ,!";
     for v1 in [false, true] {
         let signed = Arc::new(Mutex::new(Value::Null));
         let judged = signed.clone();
         let script = Script::new().judged_by(move |payment| same(payment, &judged.lock().unwrap()));
-        let shop = Shop::open(script).await;
+        let shop = Shop::open(stack, script).await;
         let fresh = async || {
             let payment = if v1 { shop.v1("/cheap").await } else { shop.v2("/cheap").await };
             *signed.lock().unwrap() = payment.clone();

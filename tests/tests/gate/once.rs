@@ -7,13 +7,22 @@ use x402_tests::{
 };
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::Shop,
     support::{MARKER, assert_refused, assert_sold, assert_spent, header_of},
 };
 
-#[tokio::test]
-async fn a_payment_in_flight_is_refused_elsewhere_and_not_asked_again() {
-    let shop = Shop::open(Script::new().on_verify([Act::Wait, Act::Yes])).await;
+pub const CASES: &[Case] = &[
+    case!(a_payment_in_flight_is_refused_elsewhere_and_not_asked_again),
+    case!(sixty_four_at_once_buy_once).http1().threads(),
+    case!(a_spent_payment_buys_nothing_more_anywhere),
+    case!(a_payment_spent_in_one_version_is_spent_in_the_other),
+    case!(other_bytes_make_no_other_payment),
+    case!(other_bytes_make_no_other_payment_in_flight_either),
+];
+
+async fn a_payment_in_flight_is_refused_elsewhere_and_not_asked_again(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_verify([Act::Wait, Act::Yes])).await;
     let payment = shop.v2("/cheap").await;
     let (first, ()) = tokio::join!(shop.pay("/cheap", &payment), async {
         shop.script.verify_begun(1).await;
@@ -29,9 +38,8 @@ async fn a_payment_in_flight_is_refused_elsewhere_and_not_asked_again() {
     assert_eq!(shop.counts(), (1, 1, 1));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sixty_four_at_once_buy_once() {
-    let shop = Shop::open(Script::new().on_verify([Act::Dawdle]).on_settle([Act::Dawdle])).await;
+async fn sixty_four_at_once_buy_once(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_verify([Act::Dawdle]).on_settle([Act::Dawdle])).await;
     for round in 1..=12 {
         for (path, v1) in [("/cheap", false), ("/first", false), ("/cheap", true)] {
             let payment = if v1 { shop.v1(path).await } else { shop.v2(path).await };
@@ -62,9 +70,8 @@ async fn sixty_four_at_once_buy_once() {
     }
 }
 
-#[tokio::test]
-async fn a_spent_payment_buys_nothing_more_anywhere() {
-    let shop = Shop::open(Script::new()).await;
+async fn a_spent_payment_buys_nothing_more_anywhere(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     for v1 in [false, true] {
         let payment = if v1 { shop.v1("/cheap").await } else { shop.v2("/cheap").await };
         assert_eq!(shop.pay("/cheap", &payment).await.status, 200);
@@ -76,9 +83,8 @@ async fn a_spent_payment_buys_nothing_more_anywhere() {
     }
 }
 
-#[tokio::test]
-async fn a_payment_spent_in_one_version_is_spent_in_the_other() {
-    let shop = Shop::open(Script::new()).await;
+async fn a_payment_spent_in_one_version_is_spent_in_the_other(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let two = shop.v2("/cheap").await;
     let mut one = shop.v1("/cheap").await;
     one["payload"] = two["payload"].clone();
@@ -121,9 +127,8 @@ fn variants(payment: &Value) -> Vec<(&'static str, Value)> {
     ]
 }
 
-#[tokio::test]
-async fn other_bytes_make_no_other_payment() {
-    let shop = Shop::open(Script::new()).await;
+async fn other_bytes_make_no_other_payment(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let payment = shop.v2("/cheap").await;
     assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
     for (case, variant) in variants(&payment) {
@@ -152,10 +157,9 @@ fn reordered(value: &Value) -> String {
     }
 }
 
-#[tokio::test]
-async fn other_bytes_make_no_other_payment_in_flight_either() {
+async fn other_bytes_make_no_other_payment_in_flight_either(stack: Stack) {
     for index in 0..10 {
-        let shop = Shop::open(Script::new().on_settle([Act::Wait, Act::Yes])).await;
+        let shop = Shop::open(stack, Script::new().on_settle([Act::Wait, Act::Yes])).await;
         let payment = shop.v2("/cheap").await;
         let (case, variant) = variants(&payment).swap_remove(index);
         let (first, second) = tokio::join!(shop.pay("/cheap", &payment), async {

@@ -15,9 +15,25 @@ use x402_tests::{
 };
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::{Shop, cent, dollar},
     support::{MARKER, NETWORK, SELLER, assert_asked, assert_refused, assert_sold, sign_v1, sign_v2},
 };
+
+pub const CASES: &[Case] = &[
+    case!(a_price_is_computed_from_the_request),
+    case!(a_pending_payment_for_three_seats_does_not_buy_four),
+    case!(a_payee_is_computed_from_the_request),
+    case!(options_on_several_networks_are_offered_in_order_and_each_buys),
+    case!(what_the_facilitator_does_not_support_is_not_offered),
+    case!(a_facilitator_of_one_version_is_offered_in_that_one),
+    case!(version_1_can_be_switched_off),
+    case!(a_network_without_a_name_in_version_1_is_offered_in_version_2_alone),
+    case!(version_1_means_the_option_its_content_fits),
+    case!(version_1_tries_every_token_of_the_same_price),
+    case!(a_token_of_eighteen_decimals_is_charged_exactly),
+    case!(bodies_of_ones_own_replace_the_gates_alone),
+];
 
 /// No body.
 const EMPTY: (&str, &str) = ("content-length", "0");
@@ -30,13 +46,12 @@ fn column(offer: &Value, field: &str) -> Vec<String> {
     accepts.iter().map(|option| option[field].as_str().unwrap().to_owned()).collect()
 }
 
-#[tokio::test]
-async fn a_price_is_computed_from_the_request() {
+async fn a_price_is_computed_from_the_request(stack: Stack) {
     let price = exact_with(async |request: RequestInfo| {
         let seats: u64 = request.uri.query().unwrap_or_default().parse()?;
         Ok(format!("${seats}"))
     });
-    let shop = Shop::selling(Script::new(), price.on(BASE_SEPOLIA).to(SELLER)).await;
+    let shop = Shop::selling(stack, Script::new(), price.on(BASE_SEPOLIA).to(SELLER)).await;
     assert_eq!(column(&shop.offer("/cheap?3").await, "amount"), ["3000000"]);
     assert_eq!(column(&shop.offer_v1("/cheap?12").await, "maxAmountRequired"), ["12000000"]);
     let three = shop.v2("/cheap?3").await;
@@ -50,15 +65,14 @@ async fn a_price_is_computed_from_the_request() {
     assert_eq!(shop.counts(), (1, 1, 1));
 }
 
-#[tokio::test]
-async fn a_pending_payment_for_three_seats_does_not_buy_four() {
+async fn a_pending_payment_for_three_seats_does_not_buy_four(stack: Stack) {
     for act in [Act::Pending, Act::Fail(Kind::NoAnswer)] {
         let price = exact_with(async |request: RequestInfo| {
             let query = request.uri.query().unwrap_or_default();
             Ok(format!("${}", query.split('&').next().unwrap_or_default()))
         });
         let script = Script::new().on_settle([act.clone(), act, Act::Yes]);
-        let shop = Shop::selling(script, price.on(BASE_SEPOLIA).to(SELLER)).await;
+        let shop = Shop::selling(stack, script, price.on(BASE_SEPOLIA).to(SELLER)).await;
         let payment = shop.v2("/cheap?3").await;
         assert!([502, 503].contains(&shop.pay("/cheap?3", &payment).await.status));
         let counts = shop.counts();
@@ -82,13 +96,12 @@ async fn a_pending_payment_for_three_seats_does_not_buy_four() {
     }
 }
 
-#[tokio::test]
-async fn a_payee_is_computed_from_the_request() {
+async fn a_payee_is_computed_from_the_request(stack: Stack) {
     let charge = exact("$0.01").on(BASE_SEPOLIA).to_with(async |request| match request.uri.query() {
         Some(payee) => Ok(payee.parse()?),
         None => Err("the secret of the payee".into()),
     });
-    let shop = Shop::selling(Script::new(), charge).await;
+    let shop = Shop::selling(stack, Script::new(), charge).await;
     let stranger = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
     let payment = shop.v2(&format!("/cheap?{stranger}")).await;
     assert_eq!(payment["accepted"]["payTo"], stranger);
@@ -103,10 +116,9 @@ async fn a_payee_is_computed_from_the_request() {
     assert_eq!(shop.counts(), (1, 1, 1));
 }
 
-#[tokio::test]
-async fn options_on_several_networks_are_offered_in_order_and_each_buys() {
+async fn options_on_several_networks_are_offered_in_order_and_each_buys(stack: Stack) {
     let charge = cent().or(exact("0.02 USDC").on(BASE).to(SELLER)).describe("Tea").mime_type("text/plain");
-    let shop = Shop::selling(Script::new(), charge).await;
+    let shop = Shop::selling(stack, Script::new(), charge).await;
     let (two, one) = (shop.offer("/cheap").await, shop.offer_v1("/cheap").await);
     assert_eq!(column(&two, "network"), [NETWORK, "eip155:8453"]);
     assert_eq!(column(&two, "amount"), ["10000", "20000"]);
@@ -129,23 +141,21 @@ async fn options_on_several_networks_are_offered_in_order_and_each_buys() {
     assert_eq!(shop.counts(), (4, 4, 4));
 }
 
-#[tokio::test]
-async fn what_the_facilitator_does_not_support_is_not_offered() {
+async fn what_the_facilitator_does_not_support_is_not_offered(stack: Stack) {
     let script = || Script::new().networks([BASE_SEPOLIA]);
-    let shop = Shop::selling(script(), exact("$0.01").on(BASE).to(SELLER).or(cent())).await;
+    let shop = Shop::selling(stack, script(), exact("$0.01").on(BASE).to(SELLER).or(cent())).await;
     assert_eq!(column(&shop.offer("/cheap").await, "network"), [NETWORK]);
     assert_sold(&shop.pay("/cheap", &shop.v2("/cheap").await).await, "/cheap");
 
-    let shop = Shop::selling(script(), exact("$0.01").on(BASE).to(SELLER)).await;
+    let shop = Shop::selling(stack, script(), exact("$0.01").on(BASE).to(SELLER)).await;
     let answer = shop.get("/cheap", &[]).await;
     assert_refused(&answer, 503, "payment_unavailable");
     assert!(answer.header("retry-after").is_some() && answer.count("payment-required") == 0);
 }
 
-#[tokio::test]
-async fn a_facilitator_of_one_version_is_offered_in_that_one() {
-    let shop = Shop::selling(Script::new().versions([Version::V2]), cent()).await;
-    let one = Shop::selling(Script::new(), cent()).await.v1("/cheap").await;
+async fn a_facilitator_of_one_version_is_offered_in_that_one(stack: Stack) {
+    let shop = Shop::selling(stack, Script::new().versions([Version::V2]), cent()).await;
+    let one = Shop::selling(stack, Script::new(), cent()).await.v1("/cheap").await;
     let answer = shop.get("/cheap", &[]).await;
     assert_eq!((answer.status, answer.count("payment-required")), (402, 1));
     assert_eq!(answer.json().unwrap(), json!({ "error": "Payment required" }));
@@ -153,7 +163,7 @@ async fn a_facilitator_of_one_version_is_offered_in_that_one() {
     assert_sold(&shop.pay("/cheap", &shop.v2("/cheap").await).await, "/cheap");
 
     let two = shop.v2("/cheap").await;
-    let shop = Shop::selling(Script::new().versions([Version::V1]), cent()).await;
+    let shop = Shop::selling(stack, Script::new().versions([Version::V1]), cent()).await;
     let answer = shop.get("/cheap", &[]).await;
     assert_eq!((answer.status, answer.count("payment-required")), (402, 0));
     assert_refused(&shop.pay("/cheap", &two).await, 402, "no_matching_payment_requirements");
@@ -161,10 +171,9 @@ async fn a_facilitator_of_one_version_is_offered_in_that_one() {
     assert_eq!(shop.counts(), (1, 1, 1));
 }
 
-#[tokio::test]
-async fn version_1_can_be_switched_off() {
-    let one = Shop::selling(Script::new(), cent()).await.v1("/cheap").await;
-    let shop = Shop::selling_with(Script::new(), |gate| gate.without_v1(), cent()).await;
+async fn version_1_can_be_switched_off(stack: Stack) {
+    let one = Shop::selling(stack, Script::new(), cent()).await.v1("/cheap").await;
+    let shop = Shop::selling_with(stack, Script::new(), |gate| gate.without_v1(), cent()).await;
     let answer = shop.get("/cheap", &[]).await;
     assert_eq!((answer.status, answer.json().unwrap().get("accepts")), (402, None));
     assert_refused(&shop.pay("/cheap", &one).await, 402, "invalid_x402_version");
@@ -172,21 +181,20 @@ async fn version_1_can_be_switched_off() {
     assert_eq!(shop.counts(), (1, 1, 1));
 
     let script = Script::new().versions([Version::V1]);
-    let shop = Shop::selling_with(script, |gate| gate.without_v1(), cent()).await;
+    let shop = Shop::selling_with(stack, script, |gate| gate.without_v1(), cent()).await;
     assert_refused(&shop.get("/cheap", &[]).await, 503, "payment_unavailable");
 }
 
-#[tokio::test]
-async fn a_network_without_a_name_in_version_1_is_offered_in_version_2_alone() {
+async fn a_network_without_a_name_in_version_1_is_offered_in_version_2_alone(stack: Stack) {
     let script = Script::new().networks([NAMELESS, BASE_SEPOLIA]);
-    let shop = Shop::selling(script, exact("$0.01").on(NAMELESS).to(SELLER).or(cent())).await;
+    let shop = Shop::selling(stack, script, exact("$0.01").on(NAMELESS).to(SELLER).or(cent())).await;
     assert_eq!(column(&shop.offer("/cheap").await, "network"), ["eip155:42161", NETWORK]);
     assert_eq!(column(&shop.offer_v1("/cheap").await, "network"), ["base-sepolia"]);
     assert_sold(&shop.pay("/cheap", &shop.v2("/cheap").await).await, "/cheap");
     assert_eq!(shop.pay("/cheap", &shop.v1("/cheap").await).await.status, 200);
 
     let script = Script::new().networks([NAMELESS]).versions([Version::V1]);
-    let shop = Shop::selling(script, exact("$0.01").on(NAMELESS).to(SELLER)).await;
+    let shop = Shop::selling(stack, script, exact("$0.01").on(NAMELESS).to(SELLER)).await;
     assert_refused(&shop.get("/cheap", &[]).await, 503, "payment_unavailable");
 }
 
@@ -194,9 +202,8 @@ fn token(address: &str, symbol: &'static str, decimals: u8) -> Token {
     Token::eip3009(BASE_SEPOLIA, address.parse().unwrap(), symbol, decimals, symbol, "1")
 }
 
-#[tokio::test]
-async fn version_1_means_the_option_its_content_fits() {
-    let shop = Shop::selling(Script::new(), dollar().or(cent())).await;
+async fn version_1_means_the_option_its_content_fits(stack: Stack) {
+    let shop = Shop::selling(stack, Script::new(), dollar().or(cent())).await;
     let offer = shop.offer_v1("/cheap").await;
     for option in [1, 0] {
         assert_eq!(shop.pay("/cheap", &sign_v1(&offer, option).await).await.status, 200);
@@ -210,31 +217,30 @@ async fn version_1_means_the_option_its_content_fits() {
     );
 }
 
-#[tokio::test]
-async fn version_1_tries_every_token_of_the_same_price() {
+async fn version_1_tries_every_token_of_the_same_price(stack: Stack) {
     let mine = token("0x00000000000000000000000000000000000000aa", "MINE", 6);
     let amount = Amount::from(10_000);
     let charge = cent().or(exact(TokenAmount { token: mine.clone(), amount }).on(BASE_SEPOLIA).to(SELLER));
     let script = Script::new().on_verify([Act::No("invalid_exact_evm_signature"), Act::Yes]);
-    let shop = Shop::selling(script, charge.clone()).await;
+    let shop = Shop::selling(stack, script, charge.clone()).await;
     let payment = sign_v1(&shop.offer_v1("/cheap").await, 1).await;
     assert_eq!(shop.pay("/cheap", &payment).await.status, 200);
     let settled = shop.script.seen().pop().unwrap();
     assert_eq!(settled.requirements.asset, mine.address);
     assert_eq!(shop.counts(), (1, 2, 1));
 
-    let shop = Shop::selling(Script::new().on_verify([Act::No("invalid_exact_evm_signature")]), charge).await;
+    let shop =
+        Shop::selling(stack, Script::new().on_verify([Act::No("invalid_exact_evm_signature")]), charge).await;
     let payment = sign_v1(&shop.offer_v1("/cheap").await, 1).await;
     assert_asked(&shop.pay("/cheap", &payment).await, "invalid_exact_evm_signature");
     assert_eq!(shop.counts(), (0, 2, 0));
 }
 
-#[tokio::test]
-async fn a_token_of_eighteen_decimals_is_charged_exactly() {
+async fn a_token_of_eighteen_decimals_is_charged_exactly(stack: Stack) {
     let ether = token("0x00000000000000000000000000000000000000bb", "WETHX", 18);
     let amount: Amount = "1000000000000000001".parse().unwrap();
     let charge = exact(TokenAmount { token: ether, amount }).on(BASE_SEPOLIA).to(SELLER);
-    let shop = Shop::selling(Script::new(), charge).await;
+    let shop = Shop::selling(stack, Script::new(), charge).await;
     let offer = shop.offer("/cheap").await;
     assert_eq!(column(&offer, "amount"), ["1000000000000000001"]);
     assert_eq!(offer["accepts"][0]["extra"], json!({ "name": "WETHX", "version": "1" }));
@@ -245,8 +251,7 @@ async fn a_token_of_eighteen_decimals_is_charged_exactly() {
     assert_sold(&shop.pay("/cheap", &shop.v2("/cheap").await).await, "/cheap");
 }
 
-#[tokio::test]
-async fn bodies_of_ones_own_replace_the_gates_alone() {
+async fn bodies_of_ones_own_replace_the_gates_alone(stack: Stack) {
     let charge = cent()
         .unpaid_body(|required: &PaymentRequired| CustomBody {
             content_type: "text/html".to_owned(),
@@ -258,7 +263,7 @@ async fn bodies_of_ones_own_replace_the_gates_alone() {
         });
     let script =
         Script::new().on_verify([Act::Yes, Act::No("insufficient_funds")]).on_settle([Act::No("no")]);
-    let shop = Shop::selling(script, charge).await;
+    let shop = Shop::selling(stack, script, charge).await;
     let unpaid = shop.get("/cheap", &[]).await;
     assert_eq!((unpaid.status, unpaid.header("content-type")), (402, Some("text/html")));
     assert_eq!((unpaid.body.as_str(), unpaid.count("payment-required")), ("<p>1 options</p>", 1));

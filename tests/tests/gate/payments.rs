@@ -7,13 +7,25 @@ use x402_tests::{
 };
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::Shop,
     support::{MARKER, NETWORK, NETWORK_V1, USDC, assert_asked, assert_sold, marker},
 };
 
-#[tokio::test]
-async fn a_good_payment_buys_once_in_version_2() {
-    let shop = Shop::open(Script::new()).await;
+pub const CASES: &[Case] = &[
+    case!(a_good_payment_buys_once_in_version_2),
+    case!(a_good_payment_buys_once_in_version_1),
+    case!(the_facilitator_is_told_our_requirements),
+    case!(the_version_is_the_one_the_payment_states_whatever_header_carries_it),
+    case!(a_header_nobody_configured_pays_nothing),
+    case!(every_method_can_pay_and_head_is_charged_as_get),
+    case!(a_handler_learns_of_its_payment),
+    case!(a_paid_answer_is_kept_from_shared_caches),
+    case!(a_payment_for_the_cheap_does_not_buy_the_dear),
+];
+
+async fn a_good_payment_buys_once_in_version_2(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let answer = shop.pay("/cheap", &shop.v2("/cheap").await).await;
     assert_sold(&answer, "/cheap");
     assert_eq!(answer.count("x-payment-response") + answer.count("payment-required"), 0);
@@ -24,9 +36,8 @@ async fn a_good_payment_buys_once_in_version_2() {
     assert_eq!(shop.counts(), (1, 1, 1));
 }
 
-#[tokio::test]
-async fn a_good_payment_buys_once_in_version_1() {
-    let shop = Shop::open(Script::new()).await;
+async fn a_good_payment_buys_once_in_version_1(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let answer = shop.pay("/cheap", &shop.v1("/cheap").await).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, marker("/cheap").as_str()));
     assert_eq!(answer.count("payment-response") + answer.count("payment-required"), 0);
@@ -36,9 +47,8 @@ async fn a_good_payment_buys_once_in_version_1() {
     assert_eq!(shop.counts(), (1, 1, 1));
 }
 
-#[tokio::test]
-async fn the_facilitator_is_told_our_requirements() {
-    let shop = Shop::open(Script::new()).await;
+async fn the_facilitator_is_told_our_requirements(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let mut payment = shop.v2("/cheap").await;
     payment["resource"]["url"] = "https://evil.example/".into();
     payment["accepted"]["extra"]["more"] = "from the client".into();
@@ -50,9 +60,8 @@ async fn the_facilitator_is_told_our_requirements() {
     }
 }
 
-#[tokio::test]
-async fn the_version_is_the_one_the_payment_states_whatever_header_carries_it() {
-    let shop = Shop::open(Script::new()).await;
+async fn the_version_is_the_one_the_payment_states_whatever_header_carries_it(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     for header in ["x-payment", "payment-signature", "x-shop-payment", "X-SHOP-PAYMENT"] {
         let two = shop.get("/cheap", &[(header, &encoded(&shop.v2("/cheap").await))]).await;
         assert_sold(&two, "/cheap");
@@ -62,9 +71,8 @@ async fn the_version_is_the_one_the_payment_states_whatever_header_carries_it() 
     assert_eq!(shop.counts(), (8, 8, 8));
 }
 
-#[tokio::test]
-async fn a_header_nobody_configured_pays_nothing() {
-    let shop = Shop::open(Script::new()).await;
+async fn a_header_nobody_configured_pays_nothing(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let payment = encoded(&shop.v2("/cheap").await);
     for header in ["payment", "authorization", "x-payment-signature", "payment-signature2"] {
         assert_eq!(shop.get("/cheap", &[(header, &payment)]).await.status, 402);
@@ -73,9 +81,8 @@ async fn a_header_nobody_configured_pays_nothing() {
     assert_eq!(shop.counts(), (0, 0, 0));
 }
 
-#[tokio::test]
-async fn every_method_can_pay_and_head_is_charged_as_get() {
-    let shop = Shop::open(Script::new()).await;
+async fn every_method_can_pay_and_head_is_charged_as_get(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let payment = encoded(&shop.v2("/cheap").await);
     let head = shop.send("HEAD", "/cheap", &[("payment-signature", &payment)]).await;
     assert_eq!((head.status, head.count("payment-response"), head.body.as_str()), (200, 1, ""));
@@ -85,9 +92,8 @@ async fn every_method_can_pay_and_head_is_charged_as_get() {
     assert_eq!(shop.counts(), (2, 2, 2));
 }
 
-#[tokio::test]
-async fn a_handler_learns_of_its_payment() {
-    let shop = Shop::open(Script::new()).await;
+async fn a_handler_learns_of_its_payment(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let payer = chain::payer().address().to_checksum(None);
     for (payment, version) in [(shop.v2("/who").await, "V2"), (shop.v1("/who").await, "V1")] {
         let answer = shop.pay("/who", &payment).await;
@@ -96,18 +102,16 @@ async fn a_handler_learns_of_its_payment() {
     }
 }
 
-#[tokio::test]
-async fn a_paid_answer_is_kept_from_shared_caches() {
-    let shop = Shop::open(Script::new()).await;
+async fn a_paid_answer_is_kept_from_shared_caches(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     let answer = shop.pay("/cached", &shop.v2("/cached").await).await;
     assert_sold(&answer, "/cached");
     assert_eq!(answer.header("cache-control"), Some("private, max-age=60"));
     assert_eq!(answer.count("settlement-overrides"), 0, "it is for the gate alone");
 }
 
-#[tokio::test]
-async fn a_payment_for_the_cheap_does_not_buy_the_dear() {
-    let shop = Shop::open(Script::new()).await;
+async fn a_payment_for_the_cheap_does_not_buy_the_dear(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     for (payment, reason) in [
         (shop.v2("/cheap").await, "no_matching_payment_requirements"),
         (shop.v1("/cheap").await, "invalid_exact_evm_authorization_value"),

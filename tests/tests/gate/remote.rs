@@ -8,8 +8,18 @@ use x402_tests::{
 
 use crate::{
     far::{Behave, Drip, Far, Flood, Hang, RedirectTo, Reply, Say},
+    harness::{Case, Stack, case},
     support::{MARKER, NETWORK, assert_refused, assert_sold, sign_v2},
 };
+
+pub const CASES: &[Case] = &[
+    case!(a_verification_that_is_no_yes_is_none),
+    case!(a_settlement_that_is_no_yes_is_none_and_the_same_payment_can_ask_again),
+    case!(a_redirect_is_not_followed),
+    case!(a_facilitator_that_is_down_is_a_503_and_costs_nothing),
+    case!(what_a_facilitator_says_injects_no_header),
+    case!(a_shop_whose_facilitator_cannot_tell_what_it_supports_waits_and_recovers),
+];
 
 /// Bodies that are no answer, or none that says yes.
 fn garbage(key: &str, more: &str) -> Vec<Reply> {
@@ -43,9 +53,8 @@ fn assert_nothing_given(answer: &Answer, case: &Reply) {
     assert_eq!(answer.count("payment-required") + answer.count("payment-response"), 0, "{case:?}");
 }
 
-#[tokio::test]
-async fn a_verification_that_is_no_yes_is_none() {
-    let far = Far::open().await;
+async fn a_verification_that_is_no_yes_is_none(stack: Stack) {
+    let far = Far::open(stack).await;
     let payment = far.payment().await;
     for case in garbage("isValid", "") {
         far.reply(&case, &Behave);
@@ -58,9 +67,8 @@ async fn a_verification_that_is_no_yes_is_none() {
     assert_sold(&far.pay(&payment).await, "/cheap");
 }
 
-#[tokio::test]
-async fn a_settlement_that_is_no_yes_is_none_and_the_same_payment_can_ask_again() {
-    let far = Far::open().await;
+async fn a_settlement_that_is_no_yes_is_none_and_the_same_payment_can_ask_again(stack: Stack) {
+    let far = Far::open(stack).await;
     let more = format!(r#","transaction":"{HASH}","network":"{NETWORK}""#);
     let mut cases = garbage("success", &more);
     cases.extend([
@@ -96,9 +104,8 @@ async fn a_settlement_that_is_no_yes_is_none_and_the_same_payment_can_ask_again(
     assert_sold(&far.pay(&payment).await, "/cheap");
 }
 
-#[tokio::test]
-async fn a_redirect_is_not_followed() {
-    let far = Far::open().await;
+async fn a_redirect_is_not_followed(stack: Stack) {
+    let far = Far::open(stack).await;
     let seen = Counter::default();
     let evil = {
         let seen = seen.clone();
@@ -120,9 +127,8 @@ async fn a_redirect_is_not_followed() {
     assert_sold(&far.pay(&payment).await, "/cheap");
 }
 
-#[tokio::test]
-async fn a_facilitator_that_is_down_is_a_503_and_costs_nothing() {
-    let Far { facilitator, shop, gate, visits, .. } = Far::open().await;
+async fn a_facilitator_that_is_down_is_a_503_and_costs_nothing(stack: Stack) {
+    let Far { facilitator, shop, gate, visits, .. } = Far::open(stack).await;
     let answer = shop.get("/cheap", &[]).await.unwrap();
     let payment = sign_v2(&answer.decoded("payment-required").unwrap(), 0).await;
     let address = facilitator.address;
@@ -140,9 +146,8 @@ async fn a_facilitator_that_is_down_is_a_503_and_costs_nothing() {
     drop(gate);
 }
 
-#[tokio::test]
-async fn what_a_facilitator_says_injects_no_header() {
-    let far = Far::open().await;
+async fn what_a_facilitator_says_injects_no_header(stack: Stack) {
+    let far = Far::open(stack).await;
     let payment = far.payment().await;
     let reason = r#"x\r\nset-cookie: a=b\r\n\r\n<script>"#;
     far.reply(
@@ -160,8 +165,7 @@ async fn what_a_facilitator_says_injects_no_header() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
 }
 
-#[tokio::test]
-async fn a_shop_whose_facilitator_cannot_tell_what_it_supports_waits_and_recovers() {
+async fn a_shop_whose_facilitator_cannot_tell_what_it_supports_waits_and_recovers(stack: Stack) {
     let mut shops = tokio::task::JoinSet::new();
     for case in [
         RedirectTo("/verify".to_owned()),
@@ -176,7 +180,7 @@ async fn a_shop_whose_facilitator_cannot_tell_what_it_supports_waits_and_recover
         Hang,
     ] {
         shops.spawn(async move {
-            let far = Far::early([case.clone(), case.clone(), case.clone()]).await;
+            let far = Far::early(stack, [case.clone(), case.clone(), case.clone()]).await;
             let answer = far.shop.get("/cheap", &[]).await.unwrap();
             assert_refused(&answer, 503, "payment_unavailable");
             assert!(answer.header("retry-after").is_some(), "{case:?}");

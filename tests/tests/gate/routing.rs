@@ -3,9 +3,13 @@
 use x402_tests::script::Script;
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::Shop,
     support::{MARKER, ORIGIN},
 };
+
+pub const CASES: &[Case] =
+    &[case!(no_spelling_of_a_path_gets_in_unpaid).http1(), case!(whoever_reaches_a_route_pays_for_it)];
 
 /// Spellings of paths that some server somewhere took for `/cheap` or `/dear/7`.
 const SPELLINGS: &[&str] = &[
@@ -125,14 +129,12 @@ pub async fn no_spelling_gets_in(shop: &Shop) {
     assert_eq!(shop.counts(), (0, 0, 0));
 }
 
-#[tokio::test]
-async fn no_spelling_of_a_path_gets_in_unpaid() {
-    no_spelling_gets_in(&Shop::open(Script::new()).await).await;
+async fn no_spelling_of_a_path_gets_in_unpaid(stack: Stack) {
+    no_spelling_gets_in(&Shop::open(stack, Script::new()).await).await;
 }
 
-#[tokio::test]
-async fn whoever_reaches_a_route_pays_for_it() {
-    let shop = Shop::open(Script::new()).await;
+async fn whoever_reaches_a_route_pays_for_it(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
     // What the router takes for the route buys the route, however it is spelled.
     for path in ["/dear/%37", "/dear/7%2F8", "/dear/;", "/dear/free?/free"] {
         let answer = shop.get(path, &[]).await;

@@ -1,11 +1,11 @@
 //! Whoever holds a payment can settle it: none is in a log or in an answer.
 
 use std::{
-    io,
-    sync::{Arc, Mutex},
+    io::{self, Write},
+    sync::{Mutex, PoisonError},
 };
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::EnvFilter;
 use x402_core::{facilitator::FacilitatorErrorKind as Kind, gate::RequestDecision};
 use x402_tests::{
     script::{Act, Script},
@@ -13,16 +13,21 @@ use x402_tests::{
 };
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::Shop,
     support::{header_of, marker},
 };
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub const CASES: &[Case] = &[case!(payments_are_in_no_log_and_in_no_answer)];
 
-impl io::Write for Log {
+/// All that any case logs, on whatever thread.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -30,25 +35,15 @@ impl io::Write for Log {
     }
 }
 
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+/// Keeps what is logged from now on.
+pub fn keep_log() {
+    let crates = ["core", "tower", "axum", "actix", "poem", "evm", "facilitator"];
+    let crates = crates.map(|name| format!("x402_{name}=trace"));
+    let subscriber = tracing_subscriber::fmt().with_writer(|| Log).with_ansi(false);
+    subscriber.with_env_filter(EnvFilter::new(crates.join(","))).init();
 }
 
-#[tokio::test]
-async fn payments_are_in_no_log_and_in_no_answer() {
-    let log = Log::default();
-    let crates = ["core", "tower", "axum", "evm", "facilitator"].map(|name| format!("x402_{name}=trace"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .with_env_filter(EnvFilter::new(crates.join(",")))
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let seen = log.clone();
+async fn payments_are_in_no_log_and_in_no_answer(stack: Stack) {
     let script = Script::new()
         .on_verify([
             Act::No("insufficient_funds"),
@@ -63,14 +58,11 @@ async fn payments_are_in_no_log_and_in_no_answer() {
             Act::Pending,
             Act::Yes,
         ]);
-    let shop = Shop::open_with(script, move |gate| {
-        gate.on_request(move |request| {
-            let mut seen = seen.clone();
-            async move {
-                // What an application may well write into its log.
-                io::Write::write_all(&mut seen, format!("{request:?}\n").as_bytes()).unwrap();
-                RequestDecision::Charge
-            }
+    let shop = Shop::open_with(stack, script, |gate| {
+        gate.on_request(async |request| {
+            // What an application may well write into its log.
+            writeln!(Log, "{request:?}").unwrap();
+            RequestDecision::Charge
         })
     })
     .await;
@@ -104,11 +96,11 @@ async fn payments_are_in_no_log_and_in_no_answer() {
     }
     assert!(statuses.contains(&200) && statuses.contains(&400) && statuses.contains(&402), "{statuses:?}");
     assert!(statuses.contains(&502) && statuses.contains(&503), "{statuses:?}");
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("payment settled") && log.contains("/cheap"), "the log is there: {log}");
+    let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("payment settled") && log.contains("/cheap"), "the log is there");
     assert!(said.contains(&marker("/cheap")));
     for secret in secrets {
-        assert!(!log.contains(&secret), "the log holds {secret}: {log}");
+        assert!(!log.contains(&secret), "the log holds {secret}");
         assert!(!said.contains(&secret), "an answer holds {secret}: {said}");
     }
 }

@@ -4,9 +4,25 @@ use x402_core::facilitator::FacilitatorErrorKind as Kind;
 use x402_tests::script::{Act, HASH, Script};
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::Shop,
     support::{MARKER, NETWORK, assert_no_receipt, assert_refused, assert_sold, assert_spent},
 };
+
+pub const CASES: &[Case] = &[
+    case!(a_settlement_that_fails_gives_nothing_away_and_spends_nothing),
+    case!(a_failed_settlement_is_told_in_version_1_too),
+    case!(a_pending_settlement_never_asks_for_another_payment),
+    case!(a_pending_settlement_that_lands_serves_the_same_payment),
+    case!(a_pending_payment_can_be_claimed_by_nobody_else),
+    case!(an_unanswered_settlement_is_asked_about_again_and_not_verified_again),
+    case!(a_settlement_that_was_never_asked_for_spends_nothing),
+    case!(a_facilitator_that_panics_while_settling_keeps_the_payment_claimed),
+    case!(a_settlement_on_another_chain_is_none),
+    case!(a_no_to_the_second_question_says_nothing_about_the_first_attempt),
+    case!(the_failure_of_the_transaction_that_was_watched_frees_the_payment),
+    case!(what_a_facilitator_says_at_length_does_not_burst_the_answer),
+];
 
 /// The money surely did not move: a 402 that asks for nothing.
 #[track_caller]
@@ -18,11 +34,10 @@ fn assert_not_settled(answer: &x402_tests::serve::Answer, reason: &str) {
     assert_eq!((&response["success"], &response["errorReason"]), (&false.into(), &reason.into()));
 }
 
-#[tokio::test]
-async fn a_settlement_that_fails_gives_nothing_away_and_spends_nothing() {
+async fn a_settlement_that_fails_gives_nothing_away_and_spends_nothing(stack: Stack) {
     for (path, visits) in [("/cheap", 1), ("/first", 0), ("/stream", 1)] {
         let script = Script::new().on_settle([Act::No("insufficient_funds"), Act::Yes]);
-        let shop = Shop::open(script).await;
+        let shop = Shop::open(stack, script).await;
         let payment = shop.v2(path).await;
         assert_not_settled(&shop.pay(path, &payment).await, "insufficient_funds");
         assert_eq!(shop.counts(), (visits, 1, 1));
@@ -34,9 +49,8 @@ async fn a_settlement_that_fails_gives_nothing_away_and_spends_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_failed_settlement_is_told_in_version_1_too() {
-    let shop = Shop::open(Script::new().on_settle([Act::No("insufficient_funds")])).await;
+async fn a_failed_settlement_is_told_in_version_1_too(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::No("insufficient_funds")])).await;
     let answer = shop.pay("/cheap", &shop.v1("/cheap").await).await;
     assert_refused(&answer, 402, "insufficient_funds");
     let response = answer.decoded("x-payment-response").unwrap();
@@ -44,10 +58,9 @@ async fn a_failed_settlement_is_told_in_version_1_too() {
     assert_eq!(answer.count("payment-response") + answer.count("payment-required"), 0);
 }
 
-#[tokio::test]
-async fn a_pending_settlement_never_asks_for_another_payment() {
+async fn a_pending_settlement_never_asks_for_another_payment(stack: Stack) {
     for (path, visits) in [("/cheap", 1), ("/first", 0)] {
-        let shop = Shop::open(Script::new().on_settle([Act::Pending])).await;
+        let shop = Shop::open(stack, Script::new().on_settle([Act::Pending])).await;
         let payment = shop.v2(path).await;
         for round in 1..=3 {
             let answer = shop.pay(path, &payment).await;
@@ -64,11 +77,10 @@ async fn a_pending_settlement_never_asks_for_another_payment() {
     }
 }
 
-#[tokio::test]
-async fn a_pending_settlement_that_lands_serves_the_same_payment() {
+async fn a_pending_settlement_that_lands_serves_the_same_payment(stack: Stack) {
     for path in ["/cheap", "/first"] {
         let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::Pending, Act::Yes]);
-        let shop = Shop::open(script).await;
+        let shop = Shop::open(stack, script).await;
         let payment = shop.v2(path).await;
         assert_refused(&shop.pay(path, &payment).await, 503, "settlement_pending");
         let visits = shop.visits.get();
@@ -77,14 +89,13 @@ async fn a_pending_settlement_that_lands_serves_the_same_payment() {
         assert_spent(&shop.pay(path, &payment).await);
         assert_eq!(shop.script.settle_calls(), 4);
     }
-    let shop = Shop::open(Script::new().on_settle([Act::Pending, Act::Yes])).await;
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Pending, Act::Yes])).await;
     assert_sold(&shop.pay("/cheap", &shop.v2("/cheap").await).await, "/cheap");
     assert_eq!(shop.counts(), (1, 1, 2), "asked again at once");
 }
 
-#[tokio::test]
-async fn a_pending_payment_can_be_claimed_by_nobody_else() {
-    let shop = Shop::open(Script::new().on_settle([Act::Pending, Act::Pending, Act::Yes])).await;
+async fn a_pending_payment_can_be_claimed_by_nobody_else(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Pending, Act::Pending, Act::Yes])).await;
     let payment = shop.v2("/cheap").await;
     assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");
     let calls = shop.script.settle_calls();
@@ -97,12 +108,12 @@ async fn a_pending_payment_can_be_claimed_by_nobody_else() {
     assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
 }
 
-#[tokio::test]
-async fn an_unanswered_settlement_is_asked_about_again_and_not_verified_again() {
+async fn an_unanswered_settlement_is_asked_about_again_and_not_verified_again(stack: Stack) {
     for kind in [Kind::NoAnswer, Kind::BadAnswer, Kind::Internal] {
         for (path, visits) in [("/cheap", 1), ("/first", 0)] {
             let shop =
-                Shop::open(Script::new().on_settle([Act::Fail(kind), Act::Fail(kind), Act::Yes])).await;
+                Shop::open(stack, Script::new().on_settle([Act::Fail(kind), Act::Fail(kind), Act::Yes]))
+                    .await;
             let payment = shop.v2(path).await;
             for round in 1..=2 {
                 let answer = shop.pay(path, &payment).await;
@@ -118,10 +129,9 @@ async fn an_unanswered_settlement_is_asked_about_again_and_not_verified_again() 
     }
 }
 
-#[tokio::test]
-async fn a_settlement_that_was_never_asked_for_spends_nothing() {
+async fn a_settlement_that_was_never_asked_for_spends_nothing(stack: Stack) {
     for (kind, status) in [(Kind::Unreachable, 503), (Kind::Rejected, 502)] {
-        let shop = Shop::open(Script::new().on_settle([Act::Fail(kind), Act::Yes])).await;
+        let shop = Shop::open(stack, Script::new().on_settle([Act::Fail(kind), Act::Yes])).await;
         let payment = shop.v2("/cheap").await;
         assert_refused(&shop.pay("/cheap", &payment).await, status, "facilitator_unavailable");
         assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
@@ -129,9 +139,8 @@ async fn a_settlement_that_was_never_asked_for_spends_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_facilitator_that_panics_while_settling_keeps_the_payment_claimed() {
-    let shop = Shop::open(Script::new().on_settle([Act::Panic, Act::Yes])).await;
+async fn a_facilitator_that_panics_while_settling_keeps_the_payment_claimed(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Panic, Act::Yes])).await;
     let payment = shop.v2("/cheap").await;
     let answer = shop.pay("/cheap", &payment).await;
     assert_refused(&answer, 502, "settlement_pending");
@@ -140,16 +149,14 @@ async fn a_facilitator_that_panics_while_settling_keeps_the_payment_claimed() {
     assert_eq!(shop.counts(), (2, 1, 2));
 }
 
-#[tokio::test]
-async fn a_settlement_on_another_chain_is_none() {
-    let shop = Shop::open(Script::new().on_settle([Act::Elsewhere])).await;
+async fn a_settlement_on_another_chain_is_none(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Elsewhere])).await;
     let answer = shop.pay("/cheap", &shop.v2("/cheap").await).await;
     assert_refused(&answer, 502, "settlement_pending");
     assert_no_receipt(&answer);
 }
 
-#[tokio::test]
-async fn a_no_to_the_second_question_says_nothing_about_the_first_attempt() {
+async fn a_no_to_the_second_question_says_nothing_about_the_first_attempt(stack: Stack) {
     for reason in [
         "invalid_exact_evm_nonce_already_used",
         "duplicate_settlement",
@@ -159,7 +166,7 @@ async fn a_no_to_the_second_question_says_nothing_about_the_first_attempt() {
         "insufficient_funds",
     ] {
         let script = Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::No(reason), Act::Yes]);
-        let shop = Shop::open(script).await;
+        let shop = Shop::open(stack, script).await;
         let payment = shop.v2("/cheap").await;
         for _ in 0..2 {
             let answer = shop.pay("/cheap", &payment).await;
@@ -169,7 +176,7 @@ async fn a_no_to_the_second_question_says_nothing_about_the_first_attempt() {
         }
         assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
         let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::No(reason), Act::Yes]);
-        let shop = Shop::open(script).await;
+        let shop = Shop::open(stack, script).await;
         let payment = shop.v2("/cheap").await;
         for _ in 0..2 {
             let answer = shop.pay("/cheap", &payment).await;
@@ -180,11 +187,10 @@ async fn a_no_to_the_second_question_says_nothing_about_the_first_attempt() {
     }
 }
 
-#[tokio::test]
-async fn the_failure_of_the_transaction_that_was_watched_frees_the_payment() {
+async fn the_failure_of_the_transaction_that_was_watched_frees_the_payment(stack: Stack) {
     let failed = "invalid_exact_evm_transaction_failed";
     let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::Reverted(failed), Act::Yes]);
-    let shop = Shop::open(script).await;
+    let shop = Shop::open(stack, script).await;
     let payment = shop.v2("/cheap").await;
     assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");
     assert_not_settled(&shop.pay("/cheap", &payment).await, failed);
@@ -192,11 +198,10 @@ async fn the_failure_of_the_transaction_that_was_watched_frees_the_payment() {
     assert_eq!(shop.script.verify_calls(), 2, "verified anew");
 }
 
-#[tokio::test]
-async fn what_a_facilitator_says_at_length_does_not_burst_the_answer() {
+async fn what_a_facilitator_says_at_length_does_not_burst_the_answer(stack: Stack) {
     let long: &'static str = Box::leak("x\r\nset-cookie: a=b ".repeat(4_000).into_boxed_str());
     let script = Script::new().on_verify([Act::No(long), Act::Yes]).on_settle([Act::No(long)]);
-    let shop = Shop::open(script).await;
+    let shop = Shop::open(stack, script).await;
     let payment = shop.v2("/cheap").await;
     for header in ["payment-required", "payment-response"] {
         let answer = shop.pay("/cheap", &payment).await;

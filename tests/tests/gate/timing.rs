@@ -8,17 +8,26 @@ use x402_tests::{
 };
 
 use crate::{
+    harness::{Case, Stack, case},
     shop::Shop,
-    support::{MARKER, NETWORK, USDC, assert_refused, assert_silent, marker},
+    support::{MARKER, NETWORK, USDC, assert_refused, marker},
 };
 
-#[tokio::test]
-async fn nothing_is_streamed_before_the_money_moved() {
-    let shop = Shop::open(Script::new().on_settle([Act::Wait])).await;
+pub const CASES: &[Case] = &[
+    case!(nothing_is_streamed_before_the_money_moved).http1(),
+    case!(nothing_is_streamed_when_the_money_did_not_move),
+    case!(an_upload_is_not_read_before_it_is_paid_for).http1(),
+    case!(by_default_the_handler_runs_before_the_money_moves),
+    case!(settled_first_the_handler_waits_for_the_money_and_has_the_receipt),
+    case!(settled_first_no_handler_runs_when_the_money_did_not_move),
+];
+
+async fn nothing_is_streamed_before_the_money_moved(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Wait])).await;
     let payment = shop.v2("/stream").await;
     let connection = shop.paying("/stream", &payment).await;
     shop.script.settle_begun(1).await;
-    let mut connection = assert_silent(connection).await;
+    let mut connection = shop.assert_silent(connection).await;
     assert_eq!((shop.visits.get(), shop.polls.get()), (1, 0), "the handler answered, its body rests");
     shop.script.let_go();
     let mut answer = Vec::new();
@@ -30,10 +39,9 @@ async fn nothing_is_streamed_before_the_money_moved() {
     assert_eq!(shop.polls.get(), 4);
 }
 
-#[tokio::test]
-async fn nothing_is_streamed_when_the_money_did_not_move() {
+async fn nothing_is_streamed_when_the_money_did_not_move(stack: Stack) {
     for act in [Act::No("insufficient_funds"), Act::Pending, Act::Panic] {
-        let shop = Shop::open(Script::new().on_settle([act.clone()])).await;
+        let shop = Shop::open(stack, Script::new().on_settle([act.clone()])).await;
         let answer = shop.pay("/stream", &shop.v2("/stream").await).await;
         assert!([402, 502, 503].contains(&answer.status), "{answer:?}");
         assert!(!answer.body.contains(MARKER), "{answer:?}");
@@ -41,9 +49,8 @@ async fn nothing_is_streamed_when_the_money_did_not_move() {
     }
 }
 
-#[tokio::test]
-async fn an_upload_is_not_read_before_it_is_paid_for() {
-    let shop = Shop::open(Script::new().on_verify([Act::Wait])).await;
+async fn an_upload_is_not_read_before_it_is_paid_for(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_verify([Act::Wait])).await;
     let upload = |header: &str| {
         format!(
             "POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n\
@@ -57,7 +64,7 @@ async fn an_upload_is_not_read_before_it_is_paid_for() {
     let request = upload(&format!("payment-signature: {payment}\r\n"));
     let connection = shop.serving.connect(request.as_bytes()).await.unwrap();
     shop.script.verify_begun(1).await;
-    let mut connection = assert_silent(connection).await; // nobody asked for the body
+    let mut connection = shop.assert_silent(connection).await; // nobody asked for the body
     shop.script.let_go();
     let mut invitation = [0; 25];
     connection.read_exact(&mut invitation).await.unwrap();
@@ -77,9 +84,8 @@ impl Shop {
     }
 }
 
-#[tokio::test]
-async fn by_default_the_handler_runs_before_the_money_moves() {
-    let shop = Shop::open(Script::new().on_settle([Act::Wait])).await;
+async fn by_default_the_handler_runs_before_the_money_moves(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Wait])).await;
     let payment = shop.v2("/cheap").await;
     let (answer, ()) = tokio::join!(shop.pay("/cheap", &payment), async {
         shop.script.settle_begun(1).await;
@@ -89,9 +95,8 @@ async fn by_default_the_handler_runs_before_the_money_moves() {
     assert_eq!(answer.status, 200);
 }
 
-#[tokio::test]
-async fn settled_first_the_handler_waits_for_the_money_and_has_the_receipt() {
-    let shop = Shop::open(Script::new().on_settle([Act::Wait])).await;
+async fn settled_first_the_handler_waits_for_the_money_and_has_the_receipt(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Wait])).await;
     let payment = shop.v2("/first-who").await;
     let (answer, ()) = tokio::join!(shop.pay("/first-who", &payment), async {
         shop.script.settle_begun(1).await;
@@ -105,14 +110,13 @@ async fn settled_first_the_handler_waits_for_the_money_and_has_the_receipt() {
     assert_eq!(shop.script.settle_calls(), 1, "and is not settled again");
 }
 
-#[tokio::test]
-async fn settled_first_no_handler_runs_when_the_money_did_not_move() {
+async fn settled_first_no_handler_runs_when_the_money_did_not_move(stack: Stack) {
     for (act, status, code) in [
         (Act::No("insufficient_funds"), 402, "insufficient_funds"),
         (Act::Pending, 503, "settlement_pending"),
         (Act::Panic, 502, "settlement_pending"),
     ] {
-        let shop = Shop::open(Script::new().on_settle([act])).await;
+        let shop = Shop::open(stack, Script::new().on_settle([act])).await;
         let answer = shop.pay("/first", &shop.v2("/first").await).await;
         assert_refused(&answer, status, code);
         assert_eq!(answer.count("payment-required"), 0);

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 
 use super::{claim::Claim, refusal};
 use crate::{
@@ -104,6 +104,11 @@ pub enum NotPaid {
 }
 
 impl NotPaid {
+    /// The answer's status.
+    pub fn status(self) -> StatusCode {
+        StatusCode::INTERNAL_SERVER_ERROR
+    }
+
     /// The answer. It is logged, too.
     pub fn answer(self) -> Response<Bytes> {
         refusal::not_paid(self)

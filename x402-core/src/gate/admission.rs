@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{
     access::{Access, PaymentInfo},
@@ -12,7 +12,7 @@ use super::{
     claim::Place,
     grpc,
     offer::{Matched, Offer},
-    refusal::{Asked, Refusal, expose},
+    refusal::{Asked, Refusal, Speech, expose},
     request::{RequestDecision, RequestView},
     response::{HandlerResponse, Head},
     settle::Settled,
@@ -42,7 +42,7 @@ struct Ticket {
     gate: Arc<GateInner>,
     priced: Arc<Priced>,
     version: Version,
-    grpc: bool,
+    speech: Speech,
     state: Paid,
 }
 
@@ -57,8 +57,8 @@ pub(super) async fn admit(
     priced: &Arc<Priced>,
     request: RequestView<'_>,
 ) -> Result<Pass, Response<Bytes>> {
-    let grpc = grpc::is_call(request.headers);
-    let mut asked = Asked { charge: &priced.charge, offer: None, version: Version::V2, grpc };
+    let speech = Speech::of(request);
+    let mut asked = Asked { charge: &priced.charge, offer: None, version: Version::V2, speech };
     for hook in gate.request_hooks.iter().chain(&priced.charge.request_hooks) {
         match hook(request.to_info()).await {
             RequestDecision::Charge => {}
@@ -93,7 +93,7 @@ pub(super) async fn admit(
     match outcome {
         Ok(state) => {
             let (gate, priced) = (gate.clone(), priced.clone());
-            let ticket = Ticket { gate, priced, version: asked.version, grpc, state };
+            let ticket = Ticket { gate, priced, version: asked.version, speech, state };
             Ok(Pass { ticket: Some(Box::new(ticket)) })
         }
         Err(refusal) => Err(refusal.encode(Some(&asked))),
@@ -137,6 +137,12 @@ impl Pass {
         }
     }
 
+    /// Whether an answer of this status would stay as it is: it is not charged, nor given away.
+    pub fn spares(&self, status: StatusCode) -> bool {
+        let unsettled = matches!(&self.ticket, Some(ticket) if matches!(ticket.state, Paid::Verified(_)));
+        unsettled && is_failure(status)
+    }
+
     /// The handler's answer, to be sent. What is not settled yet is settled first, before a byte of the answer leaves;
     /// an answer of 400 or above, or one that is [`Uncharged`](super::Uncharged), is not charged. Where the settlement
     /// fails, the gate's own answer takes the place of the handler's.
@@ -173,18 +179,20 @@ impl Ticket {
         let settled = match self.state {
             Paid::Settled(settled) => {
                 if *uncharged {
-                    tracing::warn!("a handler's answer is `Uncharged`, but its charge settles first: it was charged");
+                    tracing::warn!(
+                        "a handler's answer is `Uncharged`, but its charge settles first: it was charged"
+                    );
                 }
                 settled
             }
-            Paid::Verified(_) if status.is_client_error() || status.is_server_error() => return Ok(()),
+            Paid::Verified(_) if is_failure(status) => return Ok(()),
             Paid::Verified(_) if *uncharged => {
                 keep_private(headers);
                 return Ok(());
             }
             Paid::Verified(verified) => Settled::settle(&self.gate, verified).await.map_err(|refusal| {
-                let (version, grpc) = (self.version, self.grpc);
-                refusal.encode(Some(&Asked { charge: &self.priced.charge, offer: None, version, grpc }))
+                let (version, speech) = (self.version, self.speech);
+                refusal.encode(Some(&Asked { charge: &self.priced.charge, offer: None, version, speech }))
             })?,
         };
         // A failure of ours is not what was paid for: the payment keeps its claim to an answer.
@@ -195,6 +203,10 @@ impl Ticket {
         expose(headers);
         Ok(())
     }
+}
+
+fn is_failure(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// The receipt; without its extensions, where a header cannot hold them.

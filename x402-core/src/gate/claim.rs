@@ -31,7 +31,7 @@ const LONGEST_SECONDS: u64 = 24 * 60 * 60;
 /// How long a claim outlives its payment.
 const MARGIN_SECONDS: u64 = 600;
 
-/// A priced route.
+/// What a route costs, as a number: the same in every worker and every instance that is configured alike.
 pub(super) type RouteId = u64;
 
 /// What a payment was presented for: a price may depend on all of it.

@@ -100,9 +100,9 @@ pub enum ConfigError {
 
 fn advice(pattern: Option<&str>) -> String {
     match pattern {
-        Some(pattern) => format!(": it calls it `{pattern}`, write that"),
-        None => ": what is charged must be written as the router has it, so that nothing is given away by a typo; a \
-                 nested service is charged by a layer of its own"
+        Some(pattern) => format!(": what it has for such paths is `{pattern}`; write that, letter for letter"),
+        None => ": what is charged must be written as the router has it, so that nothing is given away by a typo; what \
+                 is nested and keeps its routes to itself is charged on its own"
             .to_owned(),
     }
 }

@@ -11,18 +11,20 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Whether a request is a gRPC call.
 pub(super) fn is_call(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// Makes the head of a refusal one of gRPC's.
 pub(super) fn refuse(status: StatusCode, message: &str, headers: &mut HeaderMap) -> StatusCode {
     let code = match status {
-        StatusCode::BAD_REQUEST => 3,                            // INVALID_ARGUMENT
-        StatusCode::FORBIDDEN => 7,                              // PERMISSION_DENIED
-        StatusCode::PAYMENT_REQUIRED => 9,                       // FAILED_PRECONDITION
-        StatusCode::CONFLICT => 10,                              // ABORTED
+        StatusCode::BAD_REQUEST => 3,      // INVALID_ARGUMENT
+        StatusCode::FORBIDDEN => 7,        // PERMISSION_DENIED
+        StatusCode::PAYMENT_REQUIRED => 9, // FAILED_PRECONDITION
+        StatusCode::CONFLICT => 10,        // ABORTED
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => 14, // UNAVAILABLE
-        _ => 13,                                                 // INTERNAL
+        _ => 13,                           // INTERNAL
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from(code));

@@ -1,7 +1,7 @@
 //! Every way a paid route says no, and how it is written.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
@@ -9,6 +9,7 @@ use super::{
     charge::{Charge, CustomBody},
     grpc,
     offer::Offer,
+    request::RequestView,
     toll::HEADER_LIMIT,
 };
 use crate::{
@@ -55,7 +56,29 @@ pub(super) struct Asked<'a> {
     pub(super) charge: &'a Charge,
     pub(super) offer: Option<&'a Offer>,
     pub(super) version: Version,
-    pub(super) grpc: bool,
+    pub(super) speech: Speech,
+}
+
+/// How a request wants to be spoken to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Speech {
+    Plain,
+    /// It is a HEAD request: not every server drops the body by itself.
+    Bare,
+    Grpc,
+}
+
+impl Speech {
+    pub(super) fn of(request: RequestView<'_>) -> Self {
+        if grpc::is_call(request.headers) {
+            return Self::Grpc;
+        }
+        Self::to(request.method)
+    }
+
+    pub(super) fn to(method: &Method) -> Self {
+        if *method == Method::HEAD { Self::Bare } else { Self::Plain }
+    }
 }
 
 impl Refusal {
@@ -232,14 +255,26 @@ impl Refusal {
         let content_type = HeaderValue::try_from(body.content_type)
             .unwrap_or(HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::CONTENT_TYPE, content_type);
-        let (status, body) = match asked {
-            Some(asked) if asked.grpc => {
+        let speech = asked.map_or(Speech::Plain, |asked| asked.speech);
+        let (status, body) = match speech {
+            Speech::Plain => (status, body.body),
+            Speech::Bare => (status, bare(&body.body, &mut headers)),
+            Speech::Grpc => {
                 let words = self.0.message.as_deref().unwrap_or(&self.0.error);
                 (grpc::refuse(status, words, &mut headers), Bytes::new())
             }
-            _ => (status, body.body),
         };
         response(status, headers, body)
+    }
+
+    /// The answer to a request of which no more is known than its method.
+    pub(super) fn encode_to(self, method: &Method) -> Response<Bytes> {
+        let mut answer = self.encode(None);
+        if let Speech::Bare = Speech::to(method) {
+            let body = std::mem::take(answer.body_mut());
+            bare(&body, answer.headers_mut());
+        }
+        answer
     }
 
     /// A 402 that asks for payment: version 2 in the header, version 1 in the body.
@@ -305,7 +340,13 @@ pub(super) fn not_paid(why: NotPaid) -> Response<Bytes> {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
     ]);
-    response(StatusCode::INTERNAL_SERVER_ERROR, headers, Bytes::from(why.to_string()))
+    response(why.status(), headers, Bytes::from(why.to_string()))
+}
+
+/// The head says how long the body would be.
+fn bare(body: &Bytes, headers: &mut HeaderMap) -> Bytes {
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Bytes::new()
 }
 
 fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Bytes> {

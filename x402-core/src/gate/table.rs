@@ -60,7 +60,7 @@ impl RouteTable {
     ///
     /// # Errors
     /// When a key is none of them.
-    pub fn among<'a>(self, routes: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
+    pub fn check_among<'a>(&self, routes: impl IntoIterator<Item = &'a str>) -> Result<(), ConfigError> {
         let routes: Vec<&str> = routes.into_iter().collect();
         for (key, _) in &self.routes {
             if !routes.contains(&key.pattern.as_str()) {
@@ -69,7 +69,7 @@ impl RouteTable {
                 return Err(ConfigError::NoSuchRoute { route: key.to_string(), nearest });
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Lets requests pass that reach the table without having matched any route, such as a router's fallback.
@@ -105,6 +105,7 @@ impl RouteKey {
     fn parse(key: &str) -> Result<Self, ConfigError> {
         let bad = || ConfigError::RouteKey(key.to_owned());
         let (method, pattern) = match key.trim().split_once(char::is_whitespace) {
+            _ if key.trim().starts_with('/') => (None, key.trim()),
             Some((method, pattern)) => {
                 let method = method.to_ascii_uppercase();
                 // A misspelt method would give the route away; others are charged by a key without one.
@@ -113,11 +114,11 @@ impl RouteKey {
             }
             None => (None, key.trim()),
         };
-        let sound = pattern.starts_with('/')
-            && !pattern.contains(['?', '#'])
-            && !pattern.contains(char::is_whitespace)
-            && braces_match(pattern);
-        if sound { Ok(Self { method, pattern: pattern.to_owned() }) } else { Err(bad()) }
+        if pattern.starts_with('/') && is_sound(pattern) {
+            Ok(Self { method, pattern: pattern.to_owned() })
+        } else {
+            Err(bad())
+        }
     }
 
     /// Whether every request of the other key is taken by this one.
@@ -164,19 +165,20 @@ fn same_paths(one: &str, other: &str) -> bool {
 /// A whole segment that stands for any other, in the syntax of axum, actix-web or poem.
 fn is_parameter(segment: &str) -> bool {
     let braced = segment.starts_with('{') && segment.ends_with('}') && !segment.contains(['*', ':']);
-    braced || segment.starts_with(':')
+    braced || (segment.starts_with(':') && !segment.contains(['<', '*']))
 }
 
-fn braces_match(pattern: &str) -> bool {
-    let mut depth = 0_i32;
-    for byte in pattern.bytes() {
-        match byte {
-            b'{' => depth += 1,
-            b'}' => depth -= 1,
+/// No query, fragment or white space, but in a parameter's regular expression; what opens it is closed.
+fn is_sound(pattern: &str) -> bool {
+    let mut depth = 0_usize;
+    for letter in pattern.chars() {
+        match letter {
+            '{' | '<' => depth += 1,
+            '}' | '>' if depth == 0 => return false,
+            '}' | '>' => depth -= 1,
+            '?' | '#' if depth == 0 => return false,
+            white if white.is_whitespace() && depth == 0 => return false,
             _ => {}
-        }
-        if depth < 0 {
-            return false;
         }
     }
     depth == 0
@@ -210,6 +212,9 @@ mod tests {
             ["HEAD /a", "GET /a"],
             ["/a/{id}", "/a/b"],
             ["/a/{id}", "/a/{*rest}"],
+            ["/a/:id", "/a/:id<[0-9]+>"],
+            ["/a/:id<[a-z]+>", "/a/:id<[0-9]+>"],
+            ["/a/{id:[a-z]+?}", "/a/{id:\\d{2} #}"],
             ["/a", "/a/"],
         ] {
             assert!(table(&keys).is_ok(), "{keys:?}");

@@ -3,10 +3,8 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
 };
 
 use arc_swap::ArcSwapOption;
@@ -99,11 +97,16 @@ impl Toll {
     }
 
     /// What becomes of a request whose route the framework does not tell clearly: a table cannot price it.
-    pub fn unclear(&self) -> Passage {
+    pub fn unclear(&self, method: &Method) -> Passage {
         match &self.routes {
             Routes::Single(priced) => self.charged(priced),
-            Routes::Table { .. } => Passage::Refused(Refusal::misconfigured(UNCLEAR).encode(None)),
+            Routes::Table { .. } => Passage::Refused(Refusal::misconfigured(UNCLEAR).encode_to(method)),
         }
+    }
+
+    /// The answer to every request, once it is known that a key is no route: what it should price is given away.
+    pub fn no_such_route(&self, method: &Method, error: &ConfigError) -> Response<Bytes> {
+        Refusal::misconfigured(error.to_string()).encode_to(method)
     }
 
     fn charged(&self, priced: &Arc<Priced>) -> Passage {
@@ -119,7 +122,7 @@ impl Toll {
             }
             (Routes::Table { unrouted_is_free: true, .. }, None) => Passage::Free,
             (Routes::Table { .. }, None) => {
-                Passage::Refused(Refusal::misconfigured(UNROUTED).encode(None))
+                Passage::Refused(Refusal::misconfigured(UNROUTED).encode_to(method))
             }
         }
     }
@@ -144,30 +147,30 @@ impl Toll {
         };
         let rival = by_pattern.iter().find(|(pattern, entries)| charged(entries) && fits(pattern));
         match (rival, route) {
-            (Some((rival, _)), _) => Passage::Refused(Refusal::misconfigured(ambiguous(route, rival)).encode(None)),
-            (None, None) if !unrouted_is_free => Passage::Refused(Refusal::no_route().encode(None)),
+            (Some((rival, _)), _) => {
+                Passage::Refused(Refusal::misconfigured(ambiguous(route, rival)).encode_to(method))
+            }
+            (None, None) if !unrouted_is_free => Passage::Refused(Refusal::no_route().encode_to(method)),
             (None, _) => Passage::Free,
         }
     }
 
-    /// Whether the route that a request reached costs what the one costs that was expected.
-    ///
-    /// # Errors
-    /// The answer to give in place of the handler's, where it does not.
-    pub fn confirm(
+    /// Holds the route that a request reached against the one that was expected: the answer to give in place of the
+    /// handler's, where it costs otherwise.
+    pub fn contradicts(
         &self,
         method: &Method,
         expected: Option<&str>,
         reached: Option<&str>,
-    ) -> Result<(), Response<Bytes>> {
+    ) -> Option<Response<Bytes>> {
         let price = |route: Option<&str>| {
             route.and_then(|route| self.listed(method, route).flatten()).map(|priced| priced.id)
         };
         if expected == reached || price(expected) == price(reached) {
-            return Ok(());
+            return None;
         }
         let rival = reached.or(expected).unwrap_or_default();
-        Err(Refusal::misconfigured(ambiguous(expected, rival)).encode(None))
+        Some(Refusal::misconfigured(ambiguous(expected, rival)).encode_to(method))
     }
 
     /// What a table says of a route, if anything: the first of its keys that takes the method.
@@ -180,8 +183,8 @@ impl Toll {
 
 fn ambiguous(route: Option<&str>, rival: &str) -> String {
     format!(
-        "a request's path matches `{}`, and `{rival}`, which is charged otherwise, as well: list the first in the table, \
-         too, with its method, or put the charge on the route itself",
+        "a request's path matches `{}`, and `{rival}`, which costs otherwise, as well: put the charge on the route itself, \
+         or list both in the table, each with the methods it takes",
         route.unwrap_or("no route")
     )
 }
@@ -205,7 +208,6 @@ impl PricedRoute {
 impl Priced {
     /// Everything about a charge that can be found wrong before the first request.
     fn check(gate: &GateInner, charge: Charge) -> Result<Self, ConfigError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut fixed = Vec::with_capacity(charge.options.len());
         for option in &charge.options {
             fixed.extend(check_option(gate, option)?);
@@ -221,8 +223,14 @@ impl Priced {
         if bytes > HEADER_LIMIT {
             return Err(ConfigError::OfferTooLarge { bytes, limit: HEADER_LIMIT });
         }
-        Ok(Self { id: NEXT.fetch_add(1, Ordering::Relaxed), charge, standing: ArcSwapOption::empty() })
+        Ok(Self { id: id_of(&charge), charge, standing: ArcSwapOption::empty() })
     }
+}
+
+fn id_of(charge: &Charge) -> RouteId {
+    let mut hasher = DefaultHasher::new();
+    format!("{charge:?}").hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The requirements of an option, as far as they can be known before the first request. What is computed for each

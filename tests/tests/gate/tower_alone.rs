@@ -19,9 +19,18 @@ use x402_tests::{
 use x402_tower::{Access, GateExt, PaymentService};
 
 use crate::{
+    harness::{Case, Framework, Stack, case},
     shop::{cent, gate},
     support::{MARKER, ORIGIN, assert_refused, assert_sold, marker, sign_v2},
 };
+
+pub const CASES: &[Case] = &[
+    case!(a_plain_service_is_charged_for).http1().only(&[Framework::Tower]),
+    case!(targets_without_a_path_are_charged_too).http1().only(&[Framework::Tower]),
+    case!(readiness_is_honoured_and_given_back).http1().only(&[Framework::Tower]),
+    case!(a_place_is_held_until_the_money_moved).http1().only(&[Framework::Tower]),
+    case!(a_service_that_is_not_ready_makes_the_layer_wait).http1().only(&[Framework::Tower]),
+];
 
 /// A service that may be called once each time it said that it is ready, as tower has it.
 struct Picky {
@@ -68,7 +77,7 @@ struct Bare {
 }
 
 async fn bare(script: Script) -> Bare {
-    let gate = gate(&script).build().unwrap();
+    let gate = gate(script.clone()).build().unwrap();
     gate.ready().await;
     let visits = Counter::default();
     let picky = Picky { ready: false, closed: false, visits: visits.clone() };
@@ -92,8 +101,7 @@ async fn serve(service: Limited) -> Serving {
     Serving::running(address, task)
 }
 
-#[tokio::test]
-async fn a_plain_service_is_charged_for() {
+async fn a_plain_service_is_charged_for(_: Stack) {
     let Bare { script, visits, service, .. } = bare(Script::new()).await;
     let serving = serve(service).await;
     for path in ["/", "/any/thing?x", "/%2e%2e"] {
@@ -109,8 +117,7 @@ async fn a_plain_service_is_charged_for() {
     assert_eq!((visits.get(), script.verify_calls(), script.settle_calls()), (3, 3, 3));
 }
 
-#[tokio::test]
-async fn targets_without_a_path_are_charged_too() {
+async fn targets_without_a_path_are_charged_too(_: Stack) {
     let Bare { script, visits, service, .. } = bare(Script::new()).await;
     let serving = serve(service).await;
     for line in [
@@ -131,8 +138,7 @@ async fn targets_without_a_path_are_charged_too() {
     assert_eq!((visits.get(), script.verify_calls()), (0, 0));
 }
 
-#[tokio::test]
-async fn readiness_is_honoured_and_given_back() {
+async fn readiness_is_honoured_and_given_back(_: Stack) {
     let Bare { visits, mut service, script, .. } = bare(Script::new()).await;
     let request = |header: Option<&str>| {
         let builder = Request::builder().uri("/");
@@ -171,8 +177,7 @@ async fn readiness_is_honoured_and_given_back() {
     assert_eq!(script.settle_calls(), 3);
 }
 
-#[tokio::test]
-async fn a_place_is_held_until_the_money_moved() {
+async fn a_place_is_held_until_the_money_moved(_: Stack) {
     let Bare { visits, service, script, .. } = bare(Script::new().on_verify([Act::Wait])).await;
     let serving = serve(service.clone()).await;
     let offer = serving.get("/", &[]).await.unwrap().decoded("payment-required").unwrap();
@@ -192,10 +197,9 @@ async fn a_place_is_held_until_the_money_moved() {
     assert_eq!(visits.get(), 1);
 }
 
-#[tokio::test]
-async fn a_service_that_is_not_ready_makes_the_layer_wait() {
+async fn a_service_that_is_not_ready_makes_the_layer_wait(_: Stack) {
     let script = Script::new();
-    let gate = gate(&script).build().unwrap();
+    let gate = gate(script.clone()).build().unwrap();
     let picky = Picky { ready: false, closed: true, visits: Counter::default() };
     let mut service = gate.charge(cent()).unwrap().layer(picky);
     let is_pending = std::future::poll_fn(|cx| {

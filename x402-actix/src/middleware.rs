@@ -1,0 +1,206 @@
+//! The middleware: it translates between actix-web and the gate.
+
+use std::{
+    cell::OnceCell,
+    future::{Ready, ready},
+    rc::Rc,
+    sync::Arc,
+};
+
+use actix_web::{
+    Error, HttpMessage, HttpRequest, HttpResponse,
+    body::{EitherBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
+    error::InternalError,
+};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use x402_core::gate::{
+    ConfigError, HandlerResponse, Head, Passage, PricedRoute, RequestView, Toll, Uncharged,
+};
+
+use crate::{
+    bridge,
+    future::PaymentFuture,
+    routes::{self, Keys},
+};
+
+/// Charges for every request that comes through, or by route. Made once, and cloned into the workers' apps.
+#[derive(Debug, Clone)]
+pub struct PaymentMiddleware {
+    toll: Toll,
+    keys: Arc<Keys>,
+}
+
+impl PaymentMiddleware {
+    pub(crate) fn new(toll: Toll, keys: Keys) -> Self {
+        Self { toll, keys: Arc::new(keys) }
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for PaymentMiddleware
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Transform = PaymentService<S>;
+    type InitError = ();
+    type Future = Ready<Result<PaymentService<S>, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        let payment = self.clone();
+        ready(Ok(PaymentService { inner: Rc::new(inner), payment, checked: OnceCell::new() }))
+    }
+}
+
+/// A service whose requests are charged.
+#[derive(Debug)]
+pub struct PaymentService<S> {
+    inner: Rc<S>,
+    payment: PaymentMiddleware,
+    /// Whether the keys are routes of the app's. Its first request tells what routes it has.
+    checked: OnceCell<Result<(), ConfigError>>,
+}
+
+impl<S, B> Service<ServiceRequest> for PaymentService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Future = PaymentFuture<S::Future, B>;
+
+    forward_ready!(inner);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let expected = match Expected::of(&request, &self.payment.toll) {
+            Ok(expected) => expected,
+            Err(error) => return PaymentFuture::done(Err(error)),
+        };
+        match self.passage(&request, &expected) {
+            Passage::Free => PaymentFuture::free(self.inner.call(request), expected),
+            Passage::Refused(answer) => PaymentFuture::done(Ok(answered(request.into_parts().0, answer))),
+            Passage::Charged(route) => {
+                PaymentFuture::charged(charged(self.inner.clone(), route, expected, request))
+            }
+        }
+    }
+}
+
+impl<S> PaymentService<S> {
+    fn passage(&self, request: &ServiceRequest, expected: &Expected) -> Passage {
+        let PaymentMiddleware { toll, keys } = &self.payment;
+        if let Err(error) = self.checked.get_or_init(|| keys.check(request.resource_map())) {
+            return Passage::Refused(toll.no_such_route(&expected.method, error));
+        }
+        let path = request.match_info().as_str();
+        toll.passage_ahead(&expected.method, expected.route.as_deref(), |pattern| keys.fits(pattern, path))
+    }
+}
+
+/// What a request was taken for before actix-web routed it.
+pub(crate) struct Expected {
+    toll: Toll,
+    method: Method,
+    route: Option<String>,
+}
+
+impl Expected {
+    fn of(request: &ServiceRequest, toll: &Toll) -> Result<Self, Error> {
+        let method = bridge::method(request.method())?;
+        Ok(Self { toll: toll.clone(), method, route: routes::ahead(request.request()) })
+    }
+
+    /// Holds it against the route that the request reached: the gate's answer, where they do not go together.
+    pub(crate) fn refusal(&self, request: &HttpRequest) -> Option<Response<Bytes>> {
+        let reached = routes::reached(request);
+        self.toll.contradicts(&self.method, self.route.as_deref(), reached.as_deref())
+    }
+}
+
+async fn charged<S, B>(
+    inner: Rc<S>,
+    route: PricedRoute,
+    expected: Expected,
+    request: ServiceRequest,
+) -> Result<ServiceResponse<EitherBody<B>>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    let (uri, headers) = (bridge::uri(request.uri())?, bridge::headers(request.headers()));
+    let (method, pattern) = (&expected.method, expected.route.as_deref());
+    let view = RequestView { method, uri: &uri, headers: &headers, route: pattern };
+    let pass = match route.admit(view).await {
+        Ok(pass) => pass,
+        Err(answer) => return Ok(answered(request.into_parts().0, answer)),
+    };
+    request.extensions_mut().insert(pass.access());
+    let answer = Answer::from(inner.call(request).await);
+    // Which route it was that failed with an error, nobody tells.
+    if let Ok(request) = &answer.request
+        && let Some(refusal) = expected.refusal(request)
+    {
+        pass.fail();
+        return answer.replaced_by(refusal).into_result();
+    }
+    pass.finish(answer).await.into_result()
+}
+
+/// What the inner service answers. Its body is not polled.
+struct Answer<B> {
+    /// An error has no request of its own. None is kept for it: actix-web cannot route a request that is held elsewhere.
+    request: Result<HttpRequest, Error>,
+    response: HttpResponse<EitherBody<B>>,
+}
+
+impl<B> From<Result<ServiceResponse<B>, Error>> for Answer<B> {
+    fn from(answer: Result<ServiceResponse<B>, Error>) -> Self {
+        match answer.map(ServiceResponse::into_parts) {
+            Ok((request, response)) => Self { request: Ok(request), response: response.map_into_left_body() },
+            Err(error) => {
+                let response = error.error_response().map_into_right_body();
+                Self { request: Err(error), response }
+            }
+        }
+    }
+}
+
+impl<B: MessageBody + 'static> Answer<B> {
+    fn into_result(self) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+        match self.request {
+            Ok(request) => Ok(ServiceResponse::new(request, self.response)),
+            // Some errors give their response only once.
+            Err(error) => {
+                Err(InternalError::from_response(error, self.response.map_into_boxed_body()).into())
+            }
+        }
+    }
+}
+
+impl<B> HandlerResponse for Answer<B> {
+    fn take_head(&mut self) -> Head {
+        Head {
+            status: bridge::status(self.response.status()),
+            headers: bridge::headers(self.response.headers()),
+            uncharged: self.response.extensions().contains::<Uncharged>(),
+        }
+    }
+
+    fn with_headers(mut self, headers: HeaderMap) -> Self {
+        *self.response.headers_mut() = bridge::to_actix_headers(&headers);
+        self
+    }
+
+    fn replaced_by(self, answer: Response<Bytes>) -> Self {
+        Self { response: bridge::to_actix(answer).map_into_right_body(), ..self }
+    }
+}
+
+/// The gate's answer to a request.
+pub(crate) fn answered<B>(request: HttpRequest, answer: Response<Bytes>) -> ServiceResponse<EitherBody<B>> {
+    ServiceResponse::new(request, bridge::to_actix(answer).map_into_right_body())
+}

@@ -1,0 +1,117 @@
+//! The middleware: it translates between poem and the gate.
+
+use std::{mem, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, response::Parts};
+use poem::{
+    Endpoint, Error, IntoResponse, Middleware, PathPattern, Request, Response, ResponseParts, Result,
+};
+use x402_core::gate::{HandlerResponse, Head, Passage, PricedRoute, RequestView, Toll, Uncharged};
+
+/// Charges for every request that reaches the endpoint it is put on.
+#[derive(Debug, Clone)]
+pub struct PaymentMiddleware {
+    toll: Toll,
+    /// The key in a table. It is never read off a request: outside of a `Route` poem knows no pattern yet, and on the
+    /// way through nested ones just a part of it.
+    route: Option<Arc<str>>,
+}
+
+impl PaymentMiddleware {
+    pub(crate) fn everywhere(toll: Toll) -> Self {
+        Self { toll, route: None }
+    }
+
+    pub(crate) fn at(toll: Toll, route: String) -> Self {
+        Self { toll, route: Some(route.into()) }
+    }
+}
+
+impl<E: Endpoint> Middleware<E> for PaymentMiddleware {
+    type Output = PaymentEndpoint<E>;
+
+    fn transform(&self, inner: E) -> PaymentEndpoint<E> {
+        PaymentEndpoint { inner, payment: self.clone() }
+    }
+}
+
+/// An endpoint whose requests are charged.
+#[derive(Debug, Clone)]
+pub struct PaymentEndpoint<E> {
+    inner: E,
+    payment: PaymentMiddleware,
+}
+
+impl<E: Endpoint> Endpoint for PaymentEndpoint<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let PaymentMiddleware { toll, route } = &self.payment;
+        match toll.passage(request.method(), route.as_deref()) {
+            Passage::Free => self.inner.call(request).await.map(IntoResponse::into_response),
+            Passage::Refused(answer) => Ok(to_poem(answer)),
+            // Boxed, so that free requests carry no room for it.
+            Passage::Charged(route) => Box::pin(charged(&self.inner, route, request)).await,
+        }
+    }
+}
+
+async fn charged<E: Endpoint>(inner: &E, route: PricedRoute, mut request: Request) -> Result<Response> {
+    let view = RequestView {
+        method: request.method(),
+        uri: request.original_uri(),
+        headers: request.headers(),
+        route: request.data().map(|PathPattern(pattern)| &**pattern),
+    };
+    let pass = match route.admit(view).await {
+        Ok(pass) => pass,
+        Err(answer) => return Ok(to_poem(answer)),
+    };
+    request.set_data(pass.access());
+    let answer = match inner.call(request).await.map(IntoResponse::into_response) {
+        Err(error) if pass.spares(error.status()) => Err(error),
+        answer => Ok(answer.unwrap_or_else(Error::into_response)),
+    };
+    pass.finish(Answer(answer)).await.0
+}
+
+/// What an endpoint answers. A failure to which the gate adds nothing stays the error it is, for those who catch it; it
+/// has no headers before it is made a response.
+struct Answer(Result<Response>);
+
+impl HandlerResponse for Answer {
+    fn take_head(&mut self) -> Head {
+        match &mut self.0 {
+            Ok(response) => Head {
+                status: response.status(),
+                headers: mem::take(response.headers_mut()),
+                uncharged: response.data::<Uncharged>().is_some(),
+            },
+            Err(error) => Head {
+                status: error.status(),
+                headers: HeaderMap::new(),
+                uncharged: error.data::<Uncharged>().is_some(),
+            },
+        }
+    }
+
+    fn with_headers(self, headers: HeaderMap) -> Self {
+        if self.0.is_err() && headers.is_empty() {
+            return self;
+        }
+        let mut response = self.0.unwrap_or_else(Error::into_response);
+        response.headers_mut().extend(headers);
+        Self(Ok(response))
+    }
+
+    fn replaced_by(self, answer: http::Response<Bytes>) -> Self {
+        Self(Ok(to_poem(answer)))
+    }
+}
+
+/// The gate's answer.
+pub(crate) fn to_poem(answer: http::Response<Bytes>) -> Response {
+    let (Parts { status, version, headers, extensions, .. }, body) = answer.into_parts();
+    Response::from_parts(ResponseParts { status, version, headers, extensions }, body.into())
+}
