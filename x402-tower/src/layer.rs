@@ -33,7 +33,8 @@ impl<S> Layer<S> for PaymentLayer {
 pub struct Routing {
     /// The pattern of the matched route, as a table has it; `Ok(None)` where the framework knows of none.
     pub route: fn(&Parts) -> Result<Option<&str>, Unclear>,
-    /// The pattern of the matched route, as clients and hooks may know it: with all that it is nested in.
+    /// The pattern of the matched route, as clients and hooks may know it: with all that it is nested in. `None` where
+    /// it is the same.
     pub whole: fn(&Parts) -> Option<&str>,
     /// The URI as the client sent it.
     pub uri: fn(&Parts) -> &Uri,

@@ -78,7 +78,7 @@ where
         method: &parts.method,
         uri: (routing.uri)(&parts),
         headers: &parts.headers,
-        route: (routing.whole)(&parts),
+        route: (routing.whole)(&parts).or_else(|| (routing.route)(&parts).ok().flatten()),
     };
     let pass = match route.admit(view).await {
         Ok(pass) => pass,

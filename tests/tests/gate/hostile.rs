@@ -194,6 +194,8 @@ async fn what_is_too_large_is_refused_quickly(stack: Stack) {
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
     assert_eq!(shop.counts(), (0, 0, 0));
+    // Just short of it, where the server has room for the rest of the headers.
+    let room = if stack.wire == Wire::Http1 { room } else { room / 2 };
     payment["extensions"]["fill"] = "x".repeat(room / 4 * 3 - 16).into();
     assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
 }

@@ -6,6 +6,7 @@ use poem::{
     Body, Endpoint, EndpointExt, Error, IntoEndpoint, IntoResponse, Response, Route, RouteMethod, Server,
     endpoint::{BoxEndpoint, make},
     handler,
+    http::Method,
     listener::TcpAcceptor,
     middleware::Cors,
     web::{Data, websocket::WebSocket},
@@ -66,9 +67,16 @@ fn endpoint(goods: &Goods, methods: Methods, good: Good) -> BoxEndpoint<'static>
         Good::Socket => on(methods, socket.data(data)),
         good => on(
             methods,
-            make(move |_| {
+            make(move |request| {
                 let goods = data.clone();
-                async move { goods.make(good).await.map(respond).map_err(Error::from_status) }
+                async move {
+                    let mut response = goods.make(good).await.map(respond).map_err(Error::from_status)?;
+                    // In HTTP/2 poem sends what it is given.
+                    if request.method() == Method::HEAD {
+                        response.take_body();
+                    }
+                    Ok::<_, Error>(response)
+                }
             }),
         ),
     }
