@@ -22,6 +22,7 @@ mod hooks;
 mod hostile;
 mod mutations;
 mod offers;
+mod on_chain;
 mod once;
 mod options;
 mod outcomes;
@@ -47,6 +48,7 @@ fn main() -> std::process::ExitCode {
         hostile::CASES,
         mutations::CASES,
         offers::CASES,
+        on_chain::CASES,
         once::CASES,
         options::CASES,
         outcomes::CASES,
