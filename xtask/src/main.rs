@@ -14,7 +14,8 @@ use std::{
 use tools::Tools;
 
 const USAGE: &str = "\
-cargo xtask demo [--remote]   pay for a request on a local chain, and show every step
+cargo xtask demo [OPTIONS]    pay for a request on a local chain, and show every step
+                              --framework=axum|actix|poem|tower: to which of the examples; axum if not said
                               --remote: through the facilitator's binary instead of the embedded one
 cargo xtask test [ARGS...]    install what the tests need, and run them all
                               ARGS go to `cargo test`: a filter, or `-p x402-core`
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     let command = args.next();
     let rest: Vec<String> = args.collect();
     let outcome = match (command.as_deref(), rest.as_slice()) {
-        (Some("demo"), rest) if rest.iter().all(|arg| arg == "--remote") => demo(rest),
+        (Some("demo"), rest) if rest.iter().all(|arg| is_demo_option(arg)) => demo(rest),
         (Some("test"), rest) => test(rest),
         (Some("lint"), []) => lint(),
         _ => {
@@ -42,9 +43,14 @@ fn main() -> ExitCode {
     }
 }
 
+fn is_demo_option(arg: &str) -> bool {
+    let framework = arg.strip_prefix("--framework=");
+    arg == "--remote" || framework.is_some_and(|name| ["axum", "actix", "poem", "tower"].contains(&name))
+}
+
 fn demo(args: &[String]) -> Result<(), String> {
     let tools = Tools::ready()?;
-    if !args.is_empty() {
+    if args.iter().any(|arg| arg == "--remote") {
         cargo(&tools, &["build", "--locked", "-p", "x402-facilitator", "--features", "bin"], &[])?;
     }
     cargo(&tools, &["run", "--locked", "-p", "x402-examples", "--bin", "demo", "--"], args)

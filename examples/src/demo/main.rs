@@ -3,6 +3,7 @@
 
 mod ledger;
 mod service;
+mod services;
 
 use std::process::ExitCode;
 
@@ -21,8 +22,10 @@ use x402_tests::{Chain, chain, http, node};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let remote = std::env::args().any(|arg| arg == "--remote");
-    match demo(remote).await {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let remote = args.iter().any(|arg| arg == "--remote");
+    let framework = args.iter().find_map(|arg| arg.strip_prefix("--framework=")).unwrap_or("axum");
+    match demo(remote, framework).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nThe demo failed: {error:#}");
@@ -31,7 +34,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn demo(remote: bool) -> anyhow::Result<()> {
+async fn demo(remote: bool, framework: &str) -> anyhow::Result<()> {
     x402_tests::install_crypto();
     let (payer, merchant) = (chain::payer(), chain::merchant());
 
@@ -43,9 +46,9 @@ async fn demo(remote: bool) -> anyhow::Result<()> {
     println!("the payer {} was given $1.00", payer.address());
 
     title("The facilitator and the service");
-    let service = Service::start(&chain, &merchant.address().to_string(), remote).await?;
+    let service = Service::start(&chain, &merchant.address().to_string(), remote, framework).await?;
     println!("{}", service.facilitator);
-    println!("an axum service sells {} for $0.01, to {}", service.url, merchant.address());
+    println!("the {framework} example sells {} for $0.01, to {}", service.url, merchant.address());
 
     title("1. Without a payment");
     let answer = http()?.get(&service.url).send().await?;

@@ -1,10 +1,11 @@
-//! The facilitator, embedded or as its binary, and an axum service that charges through it.
+//! The facilitator, embedded or as its binary, and a service in any of the frameworks that charges through it.
 
-use axum::{Router, routing::get};
-use tokio::{net::TcpListener, task::JoinHandle};
-use x402_axum::{GateExt, Paid};
+use std::net::TcpListener;
+
+use anyhow::bail;
+use tokio::task::JoinHandle;
 use x402_core::{
-    gate::{GateBuilder, PaymentGate, exact},
+    gate::PaymentGate,
     hooks::{PaymentHooks, Proceed},
     network::BASE_SEPOLIA,
     payment::Payment,
@@ -13,19 +14,26 @@ use x402_evm::exact::ExactFacilitator;
 use x402_facilitator::{LocalFacilitator, RemoteFacilitator};
 use x402_tests::{Chain, chain, process::FacilitatorBinary};
 
+use crate::services;
+
 /// A running service; it ends when this is dropped.
 pub(crate) struct Service {
     /// What it sells.
     pub(crate) url: String,
     /// Who settles for it, in words.
     pub(crate) facilitator: String,
-    task: JoinHandle<()>,
+    task: JoinHandle<anyhow::Result<()>>,
     _binary: Option<FacilitatorBinary>,
 }
 
 impl Service {
-    pub(crate) async fn start(chain: &Chain, payee: &str, remote: bool) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    pub(crate) async fn start(
+        chain: &Chain,
+        payee: &str,
+        remote: bool,
+        framework: &str,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
         let origin = format!("http://{}", listener.local_addr()?);
         let builder = PaymentGate::builder(&origin).scheme(x402_evm::exact::server()).hooks(Narrator);
         let signer = chain::facilitator();
@@ -41,10 +49,16 @@ impl Service {
             let words = format!("a facilitator is embedded in the service and settles from {account}");
             (builder.facilitator(LocalFacilitator::new().with(exact)), words, None)
         };
-        let app = app(gate, payee).await?;
-        let task = tokio::spawn(async move {
-            let _ = axum::serve(listener, app).await;
-        });
+        let gate = gate.build()?;
+        gate.ready().await;
+        let payee = payee.to_owned();
+        let task = match framework {
+            "axum" => tokio::spawn(async move { services::axum::serve(gate, &payee, listener).await }),
+            "actix" => tokio::spawn(async move { services::actix::serve(gate, &payee, listener).await }),
+            "poem" => tokio::spawn(async move { services::poem::serve(gate, &payee, listener).await }),
+            "tower" => tokio::spawn(async move { services::tower::serve(gate, &payee, listener).await }),
+            other => bail!("there is no example for `{other}`: take axum, actix, poem or tower"),
+        };
         Ok(Self { url: format!("{origin}/weather"), facilitator, task, _binary: binary })
     }
 }
@@ -53,17 +67,6 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-async fn app(gate: GateBuilder, payee: &str) -> anyhow::Result<Router> {
-    let gate = gate.build()?;
-    gate.ready().await;
-    let price = exact("$0.01").on(BASE_SEPOLIA).to(payee).describe("The weather");
-    Ok(Router::new().route("/weather", get(weather).layer(gate.charge(price)?)))
-}
-
-async fn weather(Paid(payment): Paid) -> String {
-    format!("sunny, {}", payment.payer())
 }
 
 /// Says what the service was given, before anyone verified it.
