@@ -74,6 +74,8 @@ pub enum Good {
     Cached,
     /// The second half.
     Range,
+    /// A gRPC call that ended with this status before its first message.
+    Grpc(&'static str),
     /// Says that it is not worth its price.
     Uncharged,
     /// What the handler learns of its payment, which it insists on.
@@ -110,6 +112,8 @@ pub fn shelves() -> Vec<Shelf> {
         shelf("/echo", Post, cent(), Echo),
         shelf("/cached", Get, cent(), Cached),
         shelf("/range", Get, cent(), Range),
+        shelf("/grpc", Any, cent(), Grpc("0")),
+        shelf("/grpc-missing", Any, cent(), Grpc("5")),
         shelf("/uncharged", Get, cent(), Uncharged),
         shelf("/who", Get, cent(), Who),
         shelf("/maybe", Get, cent(), Maybe),
@@ -123,6 +127,8 @@ pub fn shelves() -> Vec<Shelf> {
         shelf("/first-panics", Get, first(), Panics),
         shelf("/first-mended", Get, first(), Mended),
         shelf("/first-slow", Get, first(), Slow("/first-slow")),
+        shelf("/first-grpc-missing", Any, first(), Grpc("5")),
+        shelf("/first-grpc-breaks", Any, first(), Grpc("13")),
         shelf("/first-uncharged", Get, first(), Uncharged),
         shelf("/first-who", Get, first(), Who),
         // As a careless operator has it: handlers that know of payments, and nobody who takes them.
@@ -233,6 +239,9 @@ impl Goods {
             Good::Range => {
                 let reply = Reply::new(marker("/range")).with("content-range", "bytes 13-25/26");
                 Reply { status: StatusCode::PARTIAL_CONTENT, ..reply }
+            }
+            Good::Grpc(status) => {
+                Reply::new(String::new()).with("content-type", "application/grpc").with("grpc-status", status)
             }
             Good::Uncharged => {
                 let reply = Reply::new("nothing new".to_owned()).with("cache-control", "public, max-age=60");

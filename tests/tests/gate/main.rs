@@ -12,12 +12,14 @@ mod shop;
 mod stacks;
 mod support;
 
+mod actix_alone;
 mod availability;
 mod axum_alone;
 mod config;
 mod debts;
 mod deliveries;
 mod fields;
+mod grpc;
 mod hooks;
 mod hostile;
 mod mutations;
@@ -27,6 +29,7 @@ mod once;
 mod options;
 mod outcomes;
 mod payments;
+mod pressure;
 mod remote;
 mod routing;
 mod secrets;
@@ -38,12 +41,14 @@ mod tower_alone;
 fn main() -> std::process::ExitCode {
     secrets::keep_log();
     let modules = [
+        actix_alone::CASES,
         availability::CASES,
         axum_alone::CASES,
         config::CASES,
         debts::CASES,
         deliveries::CASES,
         fields::CASES,
+        grpc::CASES,
         hooks::CASES,
         hostile::CASES,
         mutations::CASES,
@@ -53,6 +58,7 @@ fn main() -> std::process::ExitCode {
         options::CASES,
         outcomes::CASES,
         payments::CASES,
+        pressure::CASES,
         remote::CASES,
         routing::CASES,
         secrets::CASES,

@@ -260,8 +260,11 @@ impl Refusal {
             Speech::Plain => (status, body.body),
             Speech::Bare => (status, bare(&body.body, &mut headers)),
             Speech::Grpc => {
-                let words = self.0.message.as_deref().unwrap_or(&self.0.error);
-                (grpc::refuse(status, words, &mut headers), Bytes::new())
+                let words = match &self.0.message {
+                    Some(message) => format!("{}: {message}", self.0.error),
+                    None => self.0.error.clone(),
+                };
+                (grpc::refuse(status, &words, &mut headers), Bytes::new())
             }
         };
         response(status, headers, body)
