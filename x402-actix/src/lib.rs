@@ -18,8 +18,8 @@
 //! }
 //! ```
 //!
-//! Make the middleware once and clone it into the apps, as above. One that is made in the factory is another one for each
-//! worker, and who sends a held payment again must come to the one that held it.
+//! Make the middleware once and clone it into the apps, as above: what cannot be charged is an error before the server
+//! runs then.
 //!
 //! It looks at no path. What it charges for is what it is wrapped around:
 //!

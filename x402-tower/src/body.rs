@@ -28,7 +28,8 @@ pin_project! {
 }
 
 impl<B> GateBody<B> {
-    pub(crate) fn inner(body: B) -> Self {
+    /// A body of the service's own: for answers that stand beside those of a [`PaymentService`](crate::PaymentService).
+    pub fn new(body: B) -> Self {
         Self { kind: Kind::Inner { body } }
     }
 }
@@ -72,6 +73,6 @@ impl<B: Body<Data = Bytes>> Body for GateBody<B> {
 
 impl<B: Default> Default for GateBody<B> {
     fn default() -> Self {
-        Self::inner(B::default())
+        Self::new(B::default())
     }
 }

@@ -56,7 +56,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
             KindProjection::Free { inner } => {
-                Poll::Ready(ready!(inner.poll(cx)).map(|response| response.map(GateBody::inner)))
+                Poll::Ready(ready!(inner.poll(cx)).map(|response| response.map(GateBody::new)))
             }
             KindProjection::Charged { answer } => answer.as_mut().poll(cx),
             KindProjection::Refused { answer } => {

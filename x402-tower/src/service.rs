@@ -92,5 +92,5 @@ where
             return Err(error);
         }
     };
-    Ok(pass.finish(response.map(GateBody::inner)).await)
+    Ok(pass.finish(response.map(GateBody::new)).await)
 }

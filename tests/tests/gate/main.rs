@@ -29,6 +29,7 @@ mod once;
 mod options;
 mod outcomes;
 mod payments;
+mod poem_alone;
 mod pressure;
 mod remote;
 mod routing;
@@ -58,6 +59,7 @@ fn main() -> std::process::ExitCode {
         options::CASES,
         outcomes::CASES,
         payments::CASES,
+        poem_alone::CASES,
         pressure::CASES,
         remote::CASES,
         routing::CASES,
