@@ -25,6 +25,7 @@
 //!
 //! | `.wrap` on | charges for |
 //! |---|---|
+//! | a `Route` of a resource | what it takes, by its method and guards |
 //! | a `Resource` | whatever the router sends there, methods that are not allowed included |
 //! | a `Scope` | all requests below its prefix, those that it does not find included |
 //! | an `App` | all requests, those without a route included |
@@ -91,10 +92,11 @@ pub trait GateExt {
     ///
     /// On an app or a scope, a price is found before actix-web has routed the request, and only its router asks guards,
     /// such as the methods of `#[get]` and `#[post]`. The first route that matches the path gives the price. If it is not
-    /// listed, and one that is charged matches as well, the request is refused. Then list the first, too, with its
-    /// method: [`free`](RouteTable::free) says `"GET /users/me"` beside `"POST /users/{id}"`. Or wrap the resource, which
-    /// leaves nothing to guess. Once the handler answered, the route it has is held against the price that was
-    /// found: if it has another, nothing is settled, and nothing leaves.
+    /// listed for the request's method, and one that is charged matches as well, the request is refused: beside
+    /// `"/users/{id}"`, list `"/users/me"`, too, [`free`](RouteTable::free) with the methods it has, and charged like
+    /// `"/users/{id}"` with the others, which go on to that. Or wrap the resource in its own charge, which leaves nothing to
+    /// guess. Once the handler answered, the route it has is held against the price that was found: if it has another,
+    /// nothing is settled, and nothing leaves.
     ///
     /// # Errors
     /// When a charge cannot work, the table is empty, or a key is no pattern.

@@ -11,11 +11,11 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use x402_actix::{GateExt, PaymentMiddleware};
-use x402_core::gate::{PaymentGate, RouteTable};
+use x402_core::gate::PaymentGate;
 
 use crate::{
     Answer, Client,
-    apps::{App, Group, Node, Route, cent},
+    apps::{App, Group, Node, Route, Table, cent},
     marker, sell,
 };
 
@@ -84,9 +84,9 @@ async fn sold(handler: usize) -> impl Responder {
     HttpResponse::Ok().insert_header(("x-sold", sell(handler))).body(marker(handler))
 }
 
-fn by_table(table: Option<&RouteTable>, gate: &PaymentGate) -> Condition<PaymentMiddleware> {
+fn by_table(table: Option<&Table>, gate: &PaymentGate) -> Condition<PaymentMiddleware> {
     match table {
-        Some(table) => Condition::new(true, gate.charge_routes(table.clone()).expect("patterns")),
+        Some(table) => Condition::new(true, gate.charge_routes(table.0.clone()).expect("patterns")),
         None => by_charge(false, gate),
     }
 }

@@ -1,5 +1,7 @@
 //! Random apps with random prices, and random requests for them, in the words of any framework.
 
+use std::fmt;
+
 use http::Method;
 use x402_core::{
     gate::{Charge, RouteTable, exact},
@@ -32,8 +34,18 @@ pub struct Group {
     pub guarded: bool,
     pub nodes: Vec<Node>,
     pub fallback: Option<usize>,
-    pub table: Option<RouteTable>,
+    pub table: Option<Table>,
     pub charged: bool,
+}
+
+/// A table, and what it is made of.
+#[derive(Clone)]
+pub struct Table(pub RouteTable, pub Vec<String>);
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.1.fmt(f)
+    }
 }
 
 /// How a group is put into another: all ways are one in actix-web and tower.
@@ -230,13 +242,13 @@ impl<'a> Maker<'a> {
             let way = self.pick(&[Way::Nested, Way::Service, Way::Dispatched, Way::Merged]);
             let stripped = !(way == Way::Dispatched && matches!(self.framework, Axum | Poem))
                 && !(way == Way::Merged && self.framework == Axum);
-            let path = self.path(1, 2, level, !stripped, self.framework != Poem || !stripped);
+            let path = self.path(1, 2, level, stripped);
             let below = if stripped { joined(self.framework, above, &path) } else { above.to_owned() };
             return Node::Group(self.group(path, way, depth - 1, &below, level + 2));
         }
-        let mut paths = vec![self.path(0, 3, level, true, true)];
+        let mut paths = vec![self.path(0, 3, level, false)];
         if self.framework == Actix && self.one_in(6) {
-            paths.push(self.path(0, 3, level, true, true));
+            paths.push(self.path(0, 3, level, false));
         }
         let methods: &[Option<Method>] = match self.below(5) {
             0 => &[Some(Method::GET)],
@@ -274,18 +286,19 @@ impl<'a> Maker<'a> {
     }
 
     /// A table over some routes of the group; none, if it would charge for nothing.
-    fn table(&mut self, group: &Group, above: &str) -> Option<RouteTable> {
+    fn table(&mut self, group: &Group, above: &str) -> Option<Table> {
         let listed = group.listed(self.framework, above);
-        let (mut table, mut lines) = (RouteTable::new(), Vec::new());
+        let (mut table, mut lines) = (Table(RouteTable::new(), Vec::new()), Vec::new());
         for _ in 0..=self.below(3) {
             let Some(at) = (!listed.is_empty()).then(|| self.below(listed.len())) else { break };
             let method = self.pick(&[None, None, Some(Method::GET), Some(Method::POST), Some(Method::HEAD)]);
             let costs = !self.one_in(4);
             let pattern = &listed[at].0;
             let key = method.as_ref().map_or_else(|| pattern.clone(), |method| format!("{method} {pattern}"));
-            let next = table.clone();
+            let next = table.0.clone();
             if let Ok(next) = if costs { next.route(&key, cent()) } else { next.free(&key) } {
-                table = next;
+                table.0 = next;
+                table.1.push(format!("{} {key}", if costs { "charge" } else { "free" }));
                 lines.push((pattern.clone(), (method, costs)));
             }
         }
@@ -296,16 +309,20 @@ impl<'a> Maker<'a> {
             let on_it = lines.iter().filter(|(key, _)| key == pattern).map(|(_, line)| line.clone());
             self.charge(handlers, &on_it.collect::<Vec<_>>());
         }
-        Some(if self.one_in(2) { table.unrouted_is_free() } else { table })
+        if self.one_in(2) {
+            table.0 = table.0.unrouted_is_free();
+            table.1.push("unrouted is free".to_owned());
+        }
+        Some(table)
     }
 
-    fn path(&mut self, least: usize, most: usize, level: usize, rest: bool, parameters: bool) -> String {
+    fn path(&mut self, least: usize, most: usize, level: usize, is_prefix: bool) -> String {
         let segments = least + self.below(most - least + 1);
         let mut path = String::new();
         for at in 0..segments {
-            let is_rest = rest && at + 1 == segments && self.one_in(6);
+            let is_rest = !is_prefix && at + 1 == segments && self.one_in(6);
             path += if self.framework == Poem && self.one_in(12) { "//" } else { "/" };
-            path += &self.segment(level + at, is_rest, parameters);
+            path += &self.segment(level + at, is_prefix, is_rest);
         }
         if (path.is_empty() && !(self.framework == Actix && level > 0)) || self.one_in(10) {
             path.push('/');
@@ -313,16 +330,18 @@ impl<'a> Maker<'a> {
         path
     }
 
-    fn segment(&mut self, level: usize, is_rest: bool, parameters: bool) -> String {
+    fn segment(&mut self, level: usize, is_prefix: bool, is_rest: bool) -> String {
         let name = format!("{}{level}", self.pick(&["x", "x", "y"]));
-        let shapes: &[&str] = match (self.framework, is_rest) {
-            (Axum | Tower, true) => &["{*x}"],
-            (Actix, true) => &["{x}*", "{x:.*}"],
-            (Poem, true) => &["*x"],
-            _ if !parameters => &["a", "b", "api"],
-            (Axum | Tower, false) => &["a", "b", "{x}", "{x}", "{x}", "a{x}", "é", "{{a}}"],
-            (Actix, false) => &["a", "b", "{x}", "{x}", "{x:[ab]+}", "a{x}", "é", "{x}-{y}"],
-            (Poem, false) => &["a", "b", ":x", ":x", ":x<[ab]+>", "a:x", "é", "<[ab]>"],
+        let shapes: &[&str] = match self.framework {
+            Axum | Tower if is_rest => &["{*x}"],
+            Actix if is_rest => &["{x}*", "{x:.*}"],
+            Poem if is_rest => &["*x"],
+            // axum strips no other prefixes, and poem takes none.
+            Axum if is_prefix => &["a", "b", "{x}", "é"],
+            Poem if is_prefix => &["a", "b", "é"],
+            Axum | Tower => &["a", "b", "{x}", "{x}", "{x}", "a{x}", "é", "{{a}}"],
+            Actix => &["a", "b", "{x}", "{x}", "{x:[ab]+}", "a{x}", "é", "{x}-{y}"],
+            Poem => &["a", "b", ":x", ":x", ":x<[ab]+>", "a:x", "é", "<[ab]>"],
         };
         let shape = self.pick(shapes);
         shape.replace('x', &name).replace("{y}", &format!("{{z{level}}}"))

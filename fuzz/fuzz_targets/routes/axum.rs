@@ -10,17 +10,25 @@ use axum::{
 use http::Method;
 use tower::ServiceExt;
 use x402_axum::GateExt;
-use x402_core::gate::PaymentGate;
+use x402_core::gate::{ConfigError, PaymentGate};
 
 use crate::{
     Answer, Client,
-    apps::{App, Charged, Group, Node, Route, Way, cent},
+    apps::{App, Charged, Group, Node, Route, Table, Way, cent},
     sell,
 };
 
-pub fn open(app: &App, gate: &PaymentGate, priced: bool) -> Client {
-    let router = router(&app.root, gate, priced);
-    Box::new(move |request| {
+/// `None`, if the table is refused, as it may be where a nested service could take what is below a key.
+pub fn open(app: &App, gate: &PaymentGate, priced: bool) -> Option<Client> {
+    let router = match router(&app.root, gate, priced) {
+        Ok(router) => router,
+        Err(ConfigError::NoSuchRoute { route, .. }) if app.any(|group| group.way == Way::Service) => {
+            let unclear = route.ends_with('/') || app.any(|group| group.path.contains('{'));
+            return if unclear { None } else { panic!("{route} is one: {app:?}") };
+        }
+        Err(error) => panic!("{error}: {app:?}"),
+    };
+    Some(Box::new(move |request| {
         let router = router.clone();
         Box::pin(async move {
             let Ok(response) = router.oneshot(request.map(|()| Body::empty())).await;
@@ -29,16 +37,16 @@ pub fn open(app: &App, gate: &PaymentGate, priced: bool) -> Client {
             let text = format!("{:?} {}", head.headers, String::from_utf8_lossy(&body));
             Some(Answer { status: head.status.as_u16(), text })
         })
-    })
+    }))
 }
 
-fn router(group: &Group, gate: &PaymentGate, priced: bool) -> Router {
+fn router(group: &Group, gate: &PaymentGate, priced: bool) -> Result<Router, ConfigError> {
     let mut router = Router::new();
     for node in &group.nodes {
         router = match node {
             Node::Route(route) => router.route(&route.paths[0], methods(route, gate, priced)),
             Node::Group(group) => {
-                let inner = self::router(group, gate, priced);
+                let inner = self::router(group, gate, priced)?;
                 match group.way {
                     Way::Nested => router.nest(&group.path, inner),
                     Way::Service => router.nest_service(&group.path, inner),
@@ -53,10 +61,10 @@ fn router(group: &Group, gate: &PaymentGate, priced: bool) -> Router {
     if let Some(fallback) = group.fallback {
         router = router.fallback(move || sold(fallback));
     }
-    if let Some(table) = group.table.clone().filter(|_| priced) {
-        router = gate.charge_routes(router, table).expect("its own routes");
+    if let Some(Table(table, _)) = group.table.clone().filter(|_| priced) {
+        router = gate.charge_routes(router, table)?;
     }
-    if group.charged && priced { router.layer(gate.charge(cent()).expect("a charge")) } else { router }
+    Ok(if group.charged && priced { router.layer(gate.charge(cent())?) } else { router })
 }
 
 fn methods(route: &Route, gate: &PaymentGate, priced: bool) -> MethodRouter {

@@ -12,7 +12,7 @@ use x402_poem::{ChargedRoute, GateExt};
 
 use crate::{
     Answer, Client,
-    apps::{App, Charged, Group, Node, Way, cent},
+    apps::{App, Charged, Group, Node, Table, Way, cent},
     sell,
 };
 
@@ -35,9 +35,9 @@ pub fn open(app: &App, gate: &PaymentGate, priced: bool) -> Client {
 
 fn made(group: &Group, gate: &PaymentGate, priced: bool) -> Served {
     let route = match group.table.clone().filter(|_| priced) {
-        Some(table) => {
+        Some(Table(table, _)) => {
             let routes = gate.charge_routes(table).expect("a table");
-            put(routes, group, gate, priced).build().expect("its own routes")
+            put(routes, group, gate, priced).build().unwrap_or_else(|error| panic!("{error}: {group:?}"))
         }
         None => put(Route::new(), group, gate, priced),
     };

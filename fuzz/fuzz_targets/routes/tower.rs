@@ -12,7 +12,7 @@ use x402_tower::{GateExt, PaymentLayer, Routing};
 
 use crate::{
     Answer, Client,
-    apps::{App, Framework, Group, Node, Route, cent, joined},
+    apps::{App, Framework, Group, Node, Route, Table, cent, joined},
     sell,
 };
 
@@ -29,9 +29,10 @@ const BY_ROUTE: Routing = Routing {
 
 pub fn open(app: &App, gate: &PaymentGate, priced: bool) -> Client {
     let mut services = services(&app.root, "", gate, priced);
-    if let Some(table) = app.root.table.clone().filter(|_| priced) {
+    if let Some(Table(table, _)) = app.root.table.clone().filter(|_| priced) {
         let patterns = services.iter().map(|(pattern, _)| pattern.as_str());
-        let layer = gate.charge_routes(table, patterns, BY_ROUTE).expect("its own routes");
+        let layer = gate.charge_routes(table, patterns, BY_ROUTE);
+        let layer = layer.unwrap_or_else(|error| panic!("{error}: {:?}", app.root));
         services = layered(services, &layer);
     }
     let mut router = Router::new();

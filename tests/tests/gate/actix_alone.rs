@@ -22,7 +22,10 @@ use actix_web::{
 };
 use futures_util::{future::join_all, stream};
 use x402_actix::GateExt;
-use x402_core::gate::{PaymentGate, RouteTable};
+use x402_core::{
+    gate::{PaymentGate, RequestDecision, RouteTable, exact_with},
+    network::BASE_SEPOLIA,
+};
 use x402_tests::{
     script::{Act, Script},
     serve::{Answer, Serving, encoded},
@@ -32,7 +35,7 @@ use crate::{
     goods::Goods,
     harness::{Case, Framework, Stack, Wire, case},
     shop::{Shop, cent, dollar, gate},
-    support::{MARKER, assert_refused, assert_sold, assert_spent, marker, sign_v2},
+    support::{MARKER, SELLER, assert_refused, assert_sold, assert_spent, marker, sign_v2},
 };
 
 const ACTIX: &[Framework] = &[Framework::Actix];
@@ -41,6 +44,7 @@ pub const CASES: &[Case] = &[
     case!(a_charge_covers_what_it_is_wrapped_on).only(ACTIX).http1(),
     case!(where_a_guard_decides_the_price_nobody_gets_in_unpaid).only(ACTIX).http1(),
     case!(where_a_table_tells_a_wrong_price_nothing_leaves).only(ACTIX).http1(),
+    case!(a_price_that_is_computed_or_hooked_is_another_one).only(ACTIX).http1(),
     case!(a_table_prices_patterns_of_every_kind_in_every_spelling).only(ACTIX).http1(),
     case!(normalized_paths_are_charged_or_reach_nobody).only(ACTIX).http1(),
     case!(default_services_answer_where_a_table_lets_them).only(ACTIX).http1(),
@@ -118,62 +122,6 @@ fn table(keys: &[&str]) -> RouteTable {
     })
 }
 
-impl Shop {
-    /// Requests in short, each `GET|POST /path 402>sold`: unpaid it is answered so, and with the payment that is asked for
-    /// it is sold what stands behind the `>`, or not charged and answered so.
-    pub async fn answers(&self, lines: &str) {
-        for line in lines.split(['\n', ';']).map(str::trim).filter(|line| !line.is_empty()) {
-            let [methods, path, answers] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-            let (unpaid, paid) = answers.split_once('>').unwrap_or((answers, ""));
-            for method in methods.split('|') {
-                let before = self.counts();
-                assert_eq!(self.ask(method, path).await.status.to_string(), unpaid, "{method} {path}");
-                assert_eq!(self.counts(), before, "{method} {path}");
-                match paid.parse::<u16>() {
-                    Ok(status) => {
-                        assert_eq!(self.buy(method, path).await.status, status, "{method} {path}");
-                        assert_eq!(self.script.settle_calls(), before.2, "{method} {path}");
-                    }
-                    Err(_) if paid.is_empty() => {}
-                    Err(_) => assert_sold(&self.buy(method, path).await, paid),
-                }
-            }
-        }
-    }
-
-    /// Nor do these requests get in with a letter of their path encoded, once or twice, or behind another slash.
-    pub async fn spelled_otherwise_gives_nothing(&self, lines: &str) {
-        let before = self.counts();
-        for path in lines.split_whitespace().filter(|word| word.starts_with('/')) {
-            for (at, byte) in path.bytes().enumerate().skip(1) {
-                for letter in [format!("%{byte:02X}"), format!("%25{byte:02x}"), format!("/{}", byte as char)]
-                {
-                    let spelled = format!("{}{letter}{}", &path[..at], &path[at + 1..]);
-                    let status = self.ask("GET", &spelled).await.status;
-                    assert!([402, 404].contains(&status), "{spelled} {status}");
-                }
-            }
-        }
-        assert_eq!(self.counts(), before);
-    }
-
-    /// Asks without a payment, for which nothing is sold and nobody is asked.
-    pub async fn ask(&self, method: &str, path: &str) -> Answer {
-        let (_, verified, settled) = self.counts();
-        let answer = self.send(method, path, &[("content-length", "0")]).await;
-        assert!(!answer.body.contains(MARKER), "{method} {path} {answer:?}");
-        assert_eq!((self.script.verify_calls(), self.script.settle_calls()), (verified, settled));
-        answer
-    }
-
-    /// Pays what is asked for.
-    pub async fn buy(&self, method: &str, path: &str) -> Answer {
-        let offer = self.ask(method, path).await.decoded("payment-required").unwrap();
-        let payment = encoded(&sign_v2(&offer, 0).await);
-        self.send(method, path, &[("content-length", "0"), ("payment-signature", &payment)]).await
-    }
-}
-
 async fn a_charge_covers_what_it_is_wrapped_on(_: Stack) {
     let parts = shop(Script::new(), 1, |gate, goods| {
         let charge = || gate.charge(cent()).unwrap();
@@ -209,11 +157,15 @@ async fn a_charge_covers_what_it_is_wrapped_on(_: Stack) {
 
 /// `GET /users/me` is free, as with `#[get]`: other methods go on to the route behind it, which takes them all.
 async fn users_by(keys: &'static [&'static str]) -> Shop {
+    users(table(keys)).await
+}
+
+async fn users(table: RouteTable) -> Shop {
     shop(Script::new(), 1, move |gate, goods| {
         App::new()
             .service(web::resource("/users/me").guard(guard::Get()).to(free))
             .service(web::resource("/users/{id}").to(sells(goods, "user")))
-            .wrap(gate.charge_routes(table(keys)).unwrap())
+            .wrap(gate.charge_routes(table.clone()).unwrap())
     })
     .await
 }
@@ -252,7 +204,7 @@ async fn where_a_table_tells_a_wrong_price_nothing_leaves(_: Stack) {
     // The handler ran, for the request was on its way; what it said stays here, and was not settled behind it.
     for (keys, method, counts) in [
         (&["free /users/me", "/users/{id}"][..], "POST", (2, 0, 0)),
-        (&["free GET /users/me", "/users/{id}"], "HEAD", (2, 0, 0)),
+        (&["free GET /users/me", "/users/{id}"], "HEAD", (0, 0, 0)),
         (&["dear /users/me", "/users/{id}"], "POST", (1, 1, 0)),
         (&["POST /users/me"], "POST", (1, 1, 0)),
         (&["first /users/me", "/users/{id}"], "POST", (1, 1, 1)),
@@ -269,6 +221,25 @@ async fn where_a_table_tells_a_wrong_price_nothing_leaves(_: Stack) {
         // What was settled first is not settled again.
         assert_eq!(shop.send(method, "/users/me", &headers).await.status, 500, "{keys:?}");
         assert_eq!(shop.script.settle_calls(), counts.2, "{keys:?}");
+    }
+}
+
+/// Two prices are not the same for looking the same.
+async fn a_price_that_is_computed_or_hooked_is_another_one(_: Stack) {
+    let computed = |price: &'static str| exact_with(move |_| ready(Ok(price))).on(BASE_SEPOLIA).to(SELLER);
+    let gift = || cent().on_request(async |_| RequestDecision::Free);
+    for (me, other, status) in [(computed("$0.01"), computed("$1"), 402), (gift(), cent(), 500)] {
+        let table = RouteTable::new().free("GET /users/me").unwrap();
+        let table = table.route("/users/me", me).unwrap().route("/users/{id}", other).unwrap();
+        let shop = users(table).await;
+        let answer = shop.ask("POST", "/users/me").await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        if let Ok(offer) = answer.decoded("payment-required") {
+            let header = encoded(&sign_v2(&offer, 0).await);
+            let headers = [("content-length", "0"), ("payment-signature", header.as_str())];
+            assert_refused(&shop.send("POST", "/users/me", &headers).await, 500, "payment_misconfigured");
+        }
+        assert_eq!(shop.script.settle_calls(), 0);
     }
 }
 

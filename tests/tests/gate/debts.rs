@@ -1,8 +1,11 @@
 //! What a payer is owed is served, once, and never asked for again; what proves nothing settles nothing.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::{Router, body::Body, http::Request, routing::any};
@@ -27,6 +30,7 @@ pub const CASES: &[Case] = &[
     case!(other_spellings_of_a_pending_payment_are_the_same_payment),
     case!(a_pending_payment_is_for_its_own_route),
     case!(settled_first_what_a_panic_kept_back_is_served_when_asked_again),
+    case!(a_pending_payment_is_resumed_at_its_own_price),
     case!(two_gates_of_a_process_sell_one_answer_for_one_payment),
     case!(what_is_given_away_is_not_cached_for_all),
     case!(a_gate_tells_when_its_settlements_are_done),
@@ -103,6 +107,20 @@ async fn settled_first_what_a_panic_kept_back_is_served_when_asked_again(stack: 
     assert_sold(&shop.pay("/first-mended", &payment).await, "/first-mended");
     assert_eq!((shop.script.verify_calls(), shop.script.settle_calls()), (1, 1));
     assert_spent(&shop.pay("/first-mended", &payment).await);
+}
+
+async fn a_pending_payment_is_resumed_at_its_own_price(stack: Stack) {
+    let computed = |price: &'static str| exact_with(move |_| ready(Ok(price))).on(BASE_SEPOLIA).to(SELLER);
+    let script = Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes]);
+    let cheap = Shop::selling(stack, script.clone(), computed("$0.01")).await;
+    let dear = Shop::selling(stack, script.clone(), computed("$1")).await;
+    let alike = Shop::selling(stack, script, computed("$0.01")).await;
+    let payment = cheap.v2("/cheap").await;
+    assert_refused(&cheap.pay("/cheap", &payment).await, 502, "settlement_pending");
+    assert_refused(&dear.pay("/cheap", &payment).await, 409, "payment_in_progress");
+    assert_eq!(dear.visits.get(), 0);
+    assert_sold(&alike.pay("/cheap", &payment).await, "/cheap");
+    assert_spent(&cheap.pay("/cheap", &payment).await);
 }
 
 async fn two_gates_of_a_process_sell_one_answer_for_one_payment(stack: Stack) {

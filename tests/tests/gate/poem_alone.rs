@@ -262,7 +262,8 @@ impl ResponseError for SoldOut {
     }
 
     fn as_response(&self) -> Response {
-        Response::builder().status(self.0).header("x-stock", "0").body("sold out")
+        let response = Response::builder().status(self.0).header("x-stock", "0");
+        response.header("cache-control", "public, max-age=60").body("sold out")
     }
 }
 
@@ -297,6 +298,9 @@ async fn an_error_that_costs_nothing_stays_the_error_it_is(_: Stack) {
         let expected = if caught { (200, "caught") } else { (status, "sold out") };
         assert_eq!((answer.status, answer.body.as_str()), expected, "{first} {status} {answer:?}");
         assert_eq!(answer.header("x-stock"), if caught { None } else { Some("0") });
+        if !caught {
+            assert_eq!(answer.header("cache-control"), Some("private, max-age=60"), "it was not for all");
+        }
         assert_eq!((answer.count("payment-response"), shop.counts()), (receipts, (1, 1, receipts)));
     }
 }

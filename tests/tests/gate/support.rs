@@ -161,3 +161,59 @@ impl Shop {
         TcpStream::from_std(connection).unwrap()
     }
 }
+
+impl Shop {
+    /// Requests in short, each `GET|POST /path 402>sold`: unpaid it is answered so, and with the payment that is asked for
+    /// it is sold what stands behind the `>`, or not charged and answered so.
+    pub async fn answers(&self, lines: &str) {
+        for line in lines.split(['\n', ';']).map(str::trim).filter(|line| !line.is_empty()) {
+            let [methods, path, answers] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let (unpaid, paid) = answers.split_once('>').unwrap_or((answers, ""));
+            for method in methods.split('|') {
+                let before = self.counts();
+                assert_eq!(self.ask(method, path).await.status.to_string(), unpaid, "{method} {path}");
+                assert_eq!(self.counts(), before, "{method} {path}");
+                match paid.parse::<u16>() {
+                    Ok(status) => {
+                        assert_eq!(self.buy(method, path).await.status, status, "{method} {path}");
+                        assert_eq!(self.script.settle_calls(), before.2, "{method} {path}");
+                    }
+                    Err(_) if paid.is_empty() => {}
+                    Err(_) => assert_sold(&self.buy(method, path).await, paid),
+                }
+            }
+        }
+    }
+
+    /// Nor do these requests get in with a letter of their path encoded, once or twice, or behind another slash.
+    pub async fn spelled_otherwise_gives_nothing(&self, lines: &str) {
+        let before = self.counts();
+        for path in lines.split_whitespace().filter(|word| word.starts_with('/')) {
+            for (at, byte) in path.bytes().enumerate().skip(1) {
+                for letter in [format!("%{byte:02X}"), format!("%25{byte:02x}"), format!("/{}", byte as char)]
+                {
+                    let spelled = format!("{}{letter}{}", &path[..at], &path[at + 1..]);
+                    let status = self.ask("GET", &spelled).await.status;
+                    assert!([402, 404].contains(&status), "{spelled} {status}");
+                }
+            }
+        }
+        assert_eq!(self.counts(), before);
+    }
+
+    /// Asks without a payment, for which nothing is sold and nobody is asked.
+    pub async fn ask(&self, method: &str, path: &str) -> Answer {
+        let (_, verified, settled) = self.counts();
+        let answer = self.send(method, path, &[("content-length", "0")]).await;
+        assert!(!answer.body.contains(MARKER), "{method} {path} {answer:?}");
+        assert_eq!((self.script.verify_calls(), self.script.settle_calls()), (verified, settled));
+        answer
+    }
+
+    /// Pays what is asked for.
+    pub async fn buy(&self, method: &str, path: &str) -> Answer {
+        let offer = self.ask(method, path).await.decoded("payment-required").unwrap();
+        let payment = encoded(&sign_v2(&offer, 0).await);
+        self.send(method, path, &[("content-length", "0"), ("payment-signature", &payment)]).await
+    }
+}

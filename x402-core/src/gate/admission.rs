@@ -84,7 +84,7 @@ pub(super) async fn admit(
         Ok(Some(presented)) => {
             asked.version = presented.version();
             match Matched::find(gate, &offer, &presented) {
-                Ok(candidates) => pay(gate, priced, &Place::new(priced.id, request), candidates).await,
+                Ok(candidates) => pay(gate, priced, &Place::new(priced.cost, request), candidates).await,
                 Err(refusal) => Err(refusal),
             }
         }

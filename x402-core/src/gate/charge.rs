@@ -1,6 +1,10 @@
 //! What a route costs, as it is configured.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -187,6 +191,27 @@ impl Charge {
     ) -> Self {
         self.settlement_failed_body = Some(Arc::new(body));
         self
+    }
+}
+
+impl Charge {
+    /// What it costs, as a number. Fixed prices are the same wherever they are configured alike, in another worker or
+    /// another instance too; what is computed or hooked is the same for clones alone.
+    pub(super) fn cost(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        format!("{self:?}").hash(&mut hasher);
+        for PaymentOption { price, pay_to, .. } in &self.options {
+            if let PriceSource::Computed(compute) = price {
+                Arc::as_ptr(compute).addr().hash(&mut hasher);
+            }
+            if let PayTo::Computed(compute) = pay_to {
+                Arc::as_ptr(compute).addr().hash(&mut hasher);
+            }
+        }
+        for hook in &self.request_hooks {
+            Arc::as_ptr(hook).addr().hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 

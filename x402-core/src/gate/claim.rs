@@ -31,22 +31,20 @@ const LONGEST_SECONDS: u64 = 24 * 60 * 60;
 /// How long a claim outlives its payment.
 const MARGIN_SECONDS: u64 = 600;
 
-/// What a route costs, as a number: the same in every worker and every instance that is configured alike.
-pub(super) type RouteId = u64;
-
 /// What a payment was presented for: a price may depend on all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    route: RouteId,
+    /// What it costs there, see [`Charge::cost`](super::Charge::cost).
+    cost: u64,
     /// Method, path and query.
     request: String,
 }
 
 impl Place {
-    pub(super) fn new(route: RouteId, request: RequestView<'_>) -> Self {
+    pub(super) fn new(cost: u64, request: RequestView<'_>) -> Self {
         let RequestView { method, uri, .. } = request;
         let asked = uri.path_and_query().map_or(uri.path(), PathAndQuery::as_str);
-        Self { route, request: format!("{method} {asked}") }
+        Self { cost, request: format!("{method} {asked}") }
     }
 }
 
@@ -82,6 +80,14 @@ struct Held {
     payment: Box<Payment>,
     payer: Address,
     debt: Debt,
+}
+
+impl Held {
+    /// Whether it was presented there: for the same request, at what is the same price, or was configured to be.
+    fn is_for(&self, place: &Place, asked: Option<&Payment>) -> bool {
+        let same_price = asked.is_some_and(|asked| asked.requirements == self.payment.requirements);
+        self.place.request == place.request && (self.place.cost == place.cost || same_price)
+    }
 }
 
 /// Why a payment is held.
@@ -130,7 +136,9 @@ impl Claims {
             }
             Some(State::InFlight) => return Err(Refusal::in_progress()),
             Some(State::Spent) => return Err(Refusal::spent()),
-            Some(State::Held(held)) if held.fingerprint != fingerprint || held.place != place => {
+            Some(State::Held(held))
+                if held.fingerprint != fingerprint || !held.is_for(&place, payment.as_deref()) =>
+            {
                 return Err(Refusal::held_elsewhere());
             }
             Some(State::Held(held)) => {
@@ -318,7 +326,7 @@ mod tests {
         PaymentIdentity { key, fingerprint, payer: "0x3".parse().unwrap(), expires_at }
     }
 
-    fn place(route: RouteId, uri: &'static str) -> Place {
+    fn place(route: u64, uri: &'static str) -> Place {
         let (uri, headers) = (http::Uri::from_static(uri), http::HeaderMap::new());
         let method = &http::Method::GET;
         Place::new(route, RequestView { method, uri: &uri, headers: &headers, route: None })

@@ -192,7 +192,7 @@ pub(super) fn longest_resource(charge: &Charge) -> ResourceInfo {
 
 /// A payment that takes one of our options, or one that is held and needs none.
 pub(super) struct Matched {
-    /// `None`: the payment is held, and is resumed as it was first presented.
+    /// `None`: the payment is held, and nothing that is offered now is what it was made for.
     payment: Option<Box<Payment>>,
     identity: PaymentIdentity,
 }
@@ -205,9 +205,14 @@ impl Matched {
         if version == Version::V1 && !gate.v1 {
             return Err(Refusal::rejected(Reason::INVALID_VERSION));
         }
-        if let Some(held) = Self::held(gate, offer, presented) {
-            return Ok(vec![held]);
-        }
+        let offered = Self::offered(gate, offer, presented);
+        let Some(identity) = Self::held(gate, offer, presented) else { return offered };
+        let same = offered.into_iter().flatten().find(|matched| matched.identity.key == identity.key);
+        Ok(vec![Self { payment: same.and_then(|matched| matched.payment), identity }])
+    }
+
+    fn offered(gate: &GateInner, offer: &Offer, presented: &Presented) -> Result<Vec<Self>, Refusal> {
+        let version = presented.version();
         let mut matched = Vec::new();
         let mut refusal = Refusal::rejected(Reason::NO_MATCH);
         let spoken = offer.options.iter().filter(|option| option.speaks(version));
@@ -231,11 +236,11 @@ impl Matched {
 
     /// A payment that may have been made already, whatever is offered by now. It is found by what the client says it
     /// is; what is served for it, and for how much, is what was held.
-    fn held(gate: &GateInner, offer: &Offer, presented: &Presented) -> Option<Self> {
+    fn held(gate: &GateInner, offer: &Offer, presented: &Presented) -> Option<PaymentIdentity> {
         let find = |payload: &Value, option: &PaymentRequirements| {
             let scheme = gate.scheme(&option.scheme, &option.network)?;
             let identity = scheme.inspect(presented.version(), payload, option).ok()?.identity;
-            gate.claims.holds(&identity).then_some(Self { payment: None, identity })
+            gate.claims.holds(&identity).then_some(identity)
         };
         match presented {
             Presented::V2(payment) => find(&payment.payload, &payment.accepted),

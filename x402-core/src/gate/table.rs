@@ -33,8 +33,8 @@ impl RouteTable {
     }
 
     /// Says that a route is free. What is not listed is free as well; this is for a route that stands before one that is
-    /// charged and covers it, as `"HEAD /a"` before `"GET /a"`, or `"GET /{any}"` before `"/{any}"`, and for paths that
-    /// match two patterns, one of them charged, where the framework does not tell beforehand which it takes.
+    /// charged and covers it, as `"HEAD /a"` before `"GET /a"`, or `"GET /{any}"` before `"/{any}"`, and for actix-web,
+    /// where a path may match two patterns, one of them charged.
     ///
     /// # Errors
     /// When the key is no route, or an earlier route covers it.
@@ -131,6 +131,11 @@ impl RouteKey {
                 }
                 (Some(_), None) => false,
             }
+    }
+
+    /// Whether it takes a method by its own name, or all of them.
+    pub(super) fn names(&self, method: &Method) -> bool {
+        self.method.as_ref().is_none_or(|mine| mine == method)
     }
 
     pub(super) fn takes(&self, method: &Method) -> bool {

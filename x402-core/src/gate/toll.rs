@@ -1,11 +1,6 @@
 //! Charges made ready: the look-up that decides whether a request is charged, and for what.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -16,7 +11,6 @@ use super::{
     admission::{Pass, admit},
     builder::GateInner,
     charge::{PayTo, PaymentOption, PriceSource},
-    claim::RouteId,
     offer::{Standing, longest_resource, requirements},
     refusal::Refusal,
     request::RequestView,
@@ -51,7 +45,7 @@ type ByPattern = HashMap<String, Vec<(RouteKey, Option<Arc<Priced>>)>>;
 
 /// A charge checked against the gate, and the offer last made of it.
 pub(super) struct Priced {
-    pub(super) id: RouteId,
+    pub(super) cost: u64,
     pub(super) charge: Charge,
     pub(super) standing: ArcSwapOption<Standing>,
 }
@@ -118,7 +112,7 @@ impl Toll {
         match (&self.routes, route) {
             (Routes::Single(priced), _) => self.charged(priced),
             (Routes::Table { .. }, Some(route)) => {
-                self.listed(method, route).flatten().map_or(Passage::Free, |priced| self.charged(priced))
+                self.listed(method, route).map_or(Passage::Free, |priced| self.charged(priced))
             }
             (Routes::Table { unrouted_is_free: true, .. }, None) => Passage::Free,
             (Routes::Table { .. }, None) => {
@@ -139,8 +133,11 @@ impl Toll {
         let Routes::Table { by_pattern, unrouted_is_free } = &self.routes else {
             return self.passage(method, route);
         };
-        if let Some(listed) = route.and_then(|route| self.listed(method, route)) {
-            return listed.map_or(Passage::Free, |priced| self.charged(priced));
+        // Where routes are told apart by exact methods, a free GET says nothing of HEAD.
+        let exact = |key: &RouteKey, priced: &Option<_>| priced.is_some() || key.names(method);
+        let first = route.and_then(|route| self.listed_as(method, route));
+        if let Some((_, listed)) = first.filter(|(key, priced)| exact(key, priced)) {
+            return listed.as_ref().map_or(Passage::Free, |priced| self.charged(priced));
         }
         let charged = |entries: &[(RouteKey, Option<Arc<Priced>>)]| {
             entries.iter().find(|(key, _)| key.takes(method)).is_some_and(|(_, priced)| priced.is_some())
@@ -164,7 +161,7 @@ impl Toll {
         reached: Option<&str>,
     ) -> Option<Response<Bytes>> {
         let price = |route: Option<&str>| {
-            route.and_then(|route| self.listed(method, route).flatten()).map(|priced| priced.id)
+            route.and_then(|route| self.listed(method, route)).map(|priced| priced.cost)
         };
         if expected == reached || price(expected) == price(reached) {
             return None;
@@ -174,10 +171,13 @@ impl Toll {
     }
 
     /// What a table says of a route, if anything: the first of its keys that takes the method.
-    fn listed(&self, method: &Method, route: &str) -> Option<Option<&Arc<Priced>>> {
+    fn listed_as(&self, method: &Method, route: &str) -> Option<&(RouteKey, Option<Arc<Priced>>)> {
         let Routes::Table { by_pattern, .. } = &self.routes else { return None };
-        let entries = by_pattern.get(route)?;
-        entries.iter().find(|(key, _)| key.takes(method)).map(|(_, priced)| priced.as_ref())
+        by_pattern.get(route)?.iter().find(|(key, _)| key.takes(method))
+    }
+
+    fn listed(&self, method: &Method, route: &str) -> Option<&Arc<Priced>> {
+        self.listed_as(method, route)?.1.as_ref()
     }
 }
 
@@ -223,14 +223,8 @@ impl Priced {
         if bytes > HEADER_LIMIT {
             return Err(ConfigError::OfferTooLarge { bytes, limit: HEADER_LIMIT });
         }
-        Ok(Self { id: id_of(&charge), charge, standing: ArcSwapOption::empty() })
+        Ok(Self { cost: charge.cost(), charge, standing: ArcSwapOption::empty() })
     }
-}
-
-fn id_of(charge: &Charge) -> RouteId {
-    let mut hasher = DefaultHasher::new();
-    format!("{charge:?}").hash(&mut hasher);
-    hasher.finish()
 }
 
 /// The requirements of an option, as far as they can be known before the first request. What is computed for each
