@@ -7,8 +7,9 @@ mod grpc;
 
 use std::net::TcpListener;
 
-use tonic::{Code, Request, Response, Status, client::Grpc, transport::Channel};
+use tonic::{Code, Request, Response, Status, body::Body, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
+use tower::{Service, ServiceExt};
 use x402_core::{gate::PaymentGate, scheme::ClientScheme, wire};
 use x402_tests::{chain, script::Script};
 
@@ -55,8 +56,8 @@ async fn a_call_is_paid_for_by_its_metadata() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { grpc::serve(gate, &me, listener).await.unwrap() });
-    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
-    let mut client = Client(Grpc::new(channel));
+    let mut channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    let mut client = Client(Grpc::new(channel.clone()));
 
     let payment = client.sign().await;
     let malformed = client.today("Rome", Some("?")).await.unwrap_err();
@@ -65,6 +66,13 @@ async fn a_call_is_paid_for_by_its_metadata() {
     assert_eq!((failed.code(), failed.message()), (Code::InvalidArgument, "which city?"));
     assert!(!failed.metadata().contains_key("payment-response"));
     assert_eq!((script.verify_calls(), script.settle_calls()), (1, 0), "a call that fails is not charged");
+
+    for method in ["PUT", "GET", "X"] {
+        let request = http::Request::builder().method(method).uri("/weather.Weather/Today");
+        let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
+        let refused = channel.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(refused.headers()["grpc-status"], "9", "tonic takes any method");
+    }
 
     let answer = client.today("Rome", Some(&payment)).await.unwrap();
     assert!(answer.metadata().contains_key("payment-response"));

@@ -86,9 +86,8 @@ pub trait GateExt {
     /// A path without a route is not found, unless the table says `unrouted_is_free`.
     ///
     /// An app does not tell its routes before it runs. The first request holds the keys against them, and if one is no
-    /// route, every request through the middleware is refused and the log says which: send one before you go live. A key
-    /// goes unchecked where no path can be made up for its regular expression, which is logged as well, and where a
-    /// scope's table lists a route of another scope: that one is not charged.
+    /// route, every request through the middleware is refused and the log says which: send one before you go live.
+    /// Where a scope's table lists a route of another scope, nobody notices, and that one is not charged.
     ///
     /// On an app or a scope, a price is found before actix-web has routed the request, and only its router asks guards,
     /// such as the methods of `#[get]` and `#[post]`. The first route that matches the path gives the price. If it is not
@@ -99,7 +98,8 @@ pub trait GateExt {
     /// nothing is settled, and nothing leaves.
     ///
     /// # Errors
-    /// When a charge cannot work, the table is empty, or a key is no pattern.
+    /// When a charge cannot work, the table is empty, a key is no pattern, or no path can be made up for its regular
+    /// expression.
     fn charge_routes(&self, table: RouteTable) -> Result<PaymentMiddleware, ConfigError>;
 }
 

@@ -16,7 +16,7 @@ use actix_web::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use x402_core::gate::{
-    ConfigError, HandlerResponse, Head, Passage, PricedRoute, RequestView, Toll, Uncharged,
+    Access, ConfigError, HandlerResponse, Head, Passage, PricedRoute, RequestView, Toll, Uncharged,
 };
 
 use crate::{
@@ -117,7 +117,9 @@ impl Expected {
     /// Holds it against the route that the request reached: the gate's answer, where they do not go together.
     pub(crate) fn refusal(&self, request: &HttpRequest) -> Option<Response<Bytes>> {
         let reached = routes::reached(request);
-        self.toll.contradicts(&self.method, self.route.as_deref(), reached.as_deref())
+        // Another middleware may have changed the method, though hardly to one that cannot be read.
+        let method = bridge::method(request.method()).unwrap_or_else(|_| self.method.clone());
+        self.toll.contradicts((&self.method, self.route.as_deref()), (&method, reached.as_deref()))
     }
 }
 
@@ -133,7 +135,8 @@ where
 {
     let (uri, headers) = (bridge::uri(request.uri())?, bridge::headers(request.headers()));
     let (method, pattern) = (&expected.method, expected.route.as_deref());
-    let view = RequestView { method, uri: &uri, headers: &headers, route: pattern };
+    let access = request.extensions().get::<Access>().cloned();
+    let view = RequestView { method, uri: &uri, headers: &headers, route: pattern, access: access.as_ref() };
     let pass = match route.admit(view).await {
         Ok(pass) => pass,
         Err(answer) => return Ok(answered(request.into_parts().0, answer)),

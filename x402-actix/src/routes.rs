@@ -35,7 +35,7 @@ struct Key {
     /// As the table has it, with its method.
     name: String,
     definition: ResourceDef,
-    /// Paths that it matches. None are known where a parameter's regular expression takes none of the values we try.
+    /// Paths that it matches.
     samples: Vec<String>,
 }
 
@@ -45,6 +45,9 @@ impl Keys {
         for (method, pattern) in table.keys() {
             let name = method.map_or_else(|| pattern.to_owned(), |method| format!("{method} {pattern}"));
             let Some(key) = Key::new(&name, pattern) else { return Err(ConfigError::RouteKey(name)) };
+            if key.samples.is_empty() {
+                return Err(ConfigError::Unchecked { route: name });
+            }
             keys.entry(pattern.to_owned()).or_insert(key);
         }
         Ok(Self(keys))
@@ -59,7 +62,7 @@ impl Keys {
     pub(crate) fn check(&self, routes: &ResourceMap) -> Result<(), ConfigError> {
         for (pattern, Key { name, samples, .. }) in &self.0 {
             let mut named = samples.iter().map(|sample| routes.match_pattern(sample));
-            if !samples.is_empty() && !named.any(|route| route.as_deref() == Some(pattern)) {
+            if !named.any(|route| route.as_deref() == Some(pattern)) {
                 let nearest = samples.iter().find_map(|sample| routes.match_pattern(sample));
                 return Err(ConfigError::NoSuchRoute { route: name.clone(), nearest });
             }
@@ -75,12 +78,6 @@ impl Key {
         let definition = definition(&pieces)?;
         let mut samples = samples(&pieces);
         samples.retain(|sample| definition.is_match(sample));
-        if samples.is_empty() {
-            tracing::warn!(
-                route = name,
-                "no path could be made up for this route of a table, so it is not known whether the app has it"
-            );
-        }
         Some(Self { name: name.to_owned(), definition, samples })
     }
 }
@@ -128,14 +125,23 @@ fn definition(pieces: &[Piece<'_>]) -> Option<ResourceDef> {
     panic::catch_unwind(|| ResourceDef::new(pattern)).ok()
 }
 
-/// What parameters are tried with: more than one value, since an earlier route may take it.
-const VALUES: &str = "x402 a Z 1 42 2026 2026-01-31 1.0 v1 en abc EN en-US a.b x402/1 \
+/// What parameters are tried with: many values, since an earlier route may take some.
+fn values() -> Vec<String> {
+    let letters = ["7391846205", "qxzjkvbwpm", "QXZJKVBWPM", "0a9f3e7c5b1d", "01ARZ3NDEKTSV4RRFFQ69G5FAV"];
+    let runs =
+        (1..=64).flat_map(|length| letters.map(|letters| letters.chars().cycle().take(length).collect()));
+    let hashes = [40, 64].map(|length| format!("0x{}", "9f3e7c5b1d0a".repeat(6).split_at(length).0));
+    VALUES.split_whitespace().map(str::to_owned).chain(hashes).chain(runs).collect()
+}
+
+const VALUES: &str = "x402 a Z a@b.c a_b a-b 1 42 2026 2026-01-31 1.0 v1 en abc EN en-US a.b x402/1 \
     0x209693Bc6afc0C5328bA36FaF03C514EF312287C 01234567-89ab-4cde-8f01-23456789abcd \
     0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Paths that match a pattern, made of values that fit its parameters; none, if nothing fits one of them.
 fn samples(pieces: &[Piece<'_>]) -> Vec<String> {
-    let choices: Vec<Vec<&str>> = pieces.iter().map(choices).collect();
+    let values = values();
+    let choices: Vec<Vec<&str>> = pieces.iter().map(|piece| choices(piece, &values)).collect();
     if choices.iter().any(Vec::is_empty) {
         return Vec::new();
     }
@@ -143,13 +149,13 @@ fn samples(pieces: &[Piece<'_>]) -> Vec<String> {
     (0..turns).map(|turn| choices.iter().map(|choice| choice[turn % choice.len()]).collect()).collect()
 }
 
-fn choices<'a>(piece: &Piece<'a>) -> Vec<&'a str> {
+fn choices<'a>(piece: &Piece<'a>, values: &'a [String]) -> Vec<&'a str> {
     match piece {
         Piece::Text(text) => vec![*text],
         Piece::Parameter(shape) => {
             // The words of `{format:json|csv}` fit it, and the letters of `{size:[SML]}`.
             let words = shape.split(|letter: char| !letter.is_alphanumeric());
-            let values = VALUES.split(' ').chain(words).chain(shape.split(""));
+            let values = values.iter().map(String::as_str).chain(words).chain(shape.split(""));
             let fitting = definition(&[Piece::Parameter(shape)]);
             values.filter(|value| fitting.as_ref().is_some_and(|fitting| fitting.is_match(value))).collect()
         }
@@ -203,10 +209,21 @@ mod tests {
             ("/{hash:0x[0-9a-fA-F]{40}}", Some("/0x209693Bc6afc0C5328bA36FaF03C514EF312287C")),
             ("/{rest}*", Some("/x402")),
             ("/{rest:.+/.+}", Some("/x402/1")),
+            (r"/{zip:\d{5}}", Some("/73918")),
+            ("/{ulid:[0-9A-Z]{26}}", Some("/73918462057391846205739184")),
+            (
+                "/{hash:0x[0-9a-f]{64}}",
+                Some("/0x9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c"),
+            ),
+            ("/{mail:[^@]+@[^@]+}", Some("/a@b.c")),
             (r"/{odd:\d{3}-[xyz]{7}}", None),
         ] {
+            let Some(sample) = sample else {
+                assert!(matches!(keys(pattern), Err(ConfigError::Unchecked { .. })), "{pattern}");
+                continue;
+            };
             let keys = keys(pattern).unwrap();
-            assert_eq!(keys.0[pattern].samples.first().map(String::as_str), sample, "{pattern}");
+            assert_eq!(keys.0[pattern].samples[0], sample, "{pattern}");
             assert!(keys.0[pattern].samples.iter().all(|sample| keys.fits(pattern, sample)), "{pattern}");
         }
     }

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, response::Parts};
+use http::{HeaderMap, Method, response::Parts};
 use poem::{
     Endpoint, Error, IntoResponse, Middleware, PathPattern, Request, Response, ResponseParts, Result,
 };
@@ -48,12 +48,18 @@ impl<E: Endpoint> Endpoint for PaymentEndpoint<E> {
 
     async fn call(&self, request: Request) -> Result<Response> {
         let PaymentMiddleware { toll, route } = &self.payment;
-        match toll.passage(request.method(), route.as_deref()) {
+        let bare = request.method() == Method::HEAD;
+        let mut answer = match toll.passage(request.method(), route.as_deref()) {
             Passage::Free => self.inner.call(request).await.map(IntoResponse::into_response),
             Passage::Refused(answer) => Ok(to_poem(answer)),
             // Boxed, so that free requests carry no room for it.
             Passage::Charged(route) => Box::pin(charged(&self.inner, route, request)).await,
+        };
+        // In HTTP/2, poem would send the body of an endpoint that has one.
+        if bare && let Ok(response) = &mut answer {
+            response.take_body();
         }
+        answer
     }
 }
 
@@ -63,6 +69,7 @@ async fn charged<E: Endpoint>(inner: &E, route: PricedRoute, mut request: Reques
         uri: request.original_uri(),
         headers: request.headers(),
         route: request.data().map(|PathPattern(pattern)| &**pattern),
+        access: request.data(),
     };
     let pass = match route.admit(view).await {
         Ok(pass) => pass,

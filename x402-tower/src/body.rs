@@ -24,6 +24,7 @@ pin_project! {
     enum Kind<B> {
         Inner { #[pin] body: B },
         Answer { bytes: Option<Bytes> },
+        Unsent { length: SizeHint },
     }
 }
 
@@ -31,6 +32,14 @@ impl<B> GateBody<B> {
     /// A body of the service's own: for answers that stand beside those of a [`PaymentService`](crate::PaymentService).
     pub fn new(body: B) -> Self {
         Self { kind: Kind::Inner { body } }
+    }
+
+    /// The answer to a HEAD request ends with its head: in HTTP/2, hyper would send the body of a service that has one.
+    pub(crate) fn to(bare: bool, body: B) -> Self
+    where
+        B: Body,
+    {
+        if bare { Self { kind: Kind::Unsent { length: body.size_hint() } } } else { Self::new(body) }
     }
 }
 
@@ -51,6 +60,7 @@ impl<B: Body<Data = Bytes>> Body for GateBody<B> {
         match self.project().kind.project() {
             KindProjection::Inner { body } => body.poll_frame(cx),
             KindProjection::Answer { bytes } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            KindProjection::Unsent { .. } => Poll::Ready(None),
         }
     }
 
@@ -58,6 +68,7 @@ impl<B: Body<Data = Bytes>> Body for GateBody<B> {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Answer { bytes } => bytes.is_none(),
+            Kind::Unsent { .. } => true,
         }
     }
 
@@ -67,6 +78,7 @@ impl<B: Body<Data = Bytes>> Body for GateBody<B> {
             Kind::Answer { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Kind::Unsent { length } => length.clone(),
         }
     }
 }

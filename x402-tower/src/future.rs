@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::Response;
+use http_body::Body;
 use pin_project_lite::pin_project;
 
 use crate::body::GateBody;
@@ -25,15 +26,15 @@ pin_project! {
 pin_project! {
     #[project = KindProjection]
     enum Kind<F, ResBody, E> {
-        Free { #[pin] inner: F },
+        Free { #[pin] inner: F, bare: bool },
         Charged { answer: Charged<ResBody, E> },
         Refused { answer: Option<Response<Bytes>> },
     }
 }
 
 impl<F, ResBody, E> GateFuture<F, ResBody, E> {
-    pub(crate) fn free(inner: F) -> Self {
-        Self { kind: Kind::Free { inner } }
+    pub(crate) fn free(inner: F, bare: bool) -> Self {
+        Self { kind: Kind::Free { inner, bare } }
     }
 
     pub(crate) fn refused(answer: Response<Bytes>) -> Self {
@@ -50,13 +51,15 @@ impl<F, ResBody, E> GateFuture<F, ResBody, E> {
 impl<F, ResBody, E> Future for GateFuture<F, ResBody, E>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
+    ResBody: Body,
 {
     type Output = Result<Response<GateBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            KindProjection::Free { inner } => {
-                Poll::Ready(ready!(inner.poll(cx)).map(|response| response.map(GateBody::new)))
+            KindProjection::Free { inner, bare } => {
+                let answer = ready!(inner.poll(cx));
+                Poll::Ready(answer.map(|response| response.map(|body| GateBody::to(*bare, body))))
             }
             KindProjection::Charged { answer } => answer.as_mut().poll(cx),
             KindProjection::Refused { answer } => {

@@ -5,7 +5,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, request::Parts};
+use http::{Method, Request, Response, request::Parts};
+use http_body::Body;
 use tower_service::Service;
 use x402_core::gate::{Passage, PricedRoute, RequestView, Toll};
 
@@ -35,7 +36,7 @@ where
     S::Future: Send + 'static,
     S::Error: 'static,
     ReqBody: Send + 'static,
-    ResBody: Send + 'static,
+    ResBody: Body + Send + 'static,
 {
     type Response = Response<GateBody<ResBody>>;
     type Error = S::Error;
@@ -52,7 +53,10 @@ where
             Err(Unclear) => self.toll.unclear(&parts.method),
         };
         match passage {
-            Passage::Free => GateFuture::free(self.inner.call(Request::from_parts(parts, body))),
+            Passage::Free => {
+                let bare = parts.method == Method::HEAD;
+                GateFuture::free(self.inner.call(Request::from_parts(parts, body)), bare)
+            }
             Passage::Refused(answer) => GateFuture::refused(answer),
             Passage::Charged(route) => {
                 // The service that was polled ready is the one to call; its clone has yet to become so.
@@ -73,13 +77,16 @@ async fn charged<S, ReqBody, ResBody>(
 ) -> Result<Response<GateBody<ResBody>>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
 {
     let view = RequestView {
         method: &parts.method,
         uri: (routing.uri)(&parts),
         headers: &parts.headers,
         route: (routing.whole)(&parts).or_else(|| (routing.route)(&parts).ok().flatten()),
+        access: parts.extensions.get(),
     };
+    let bare = parts.method == Method::HEAD;
     let pass = match route.admit(view).await {
         Ok(pass) => pass,
         Err(answer) => return Ok(answer.map(GateBody::from)),
@@ -92,5 +99,5 @@ where
             return Err(error);
         }
     };
-    Ok(pass.finish(response.map(GateBody::new)).await)
+    Ok(pass.finish(response.map(|body| GateBody::to(bare, body))).await)
 }

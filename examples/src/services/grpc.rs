@@ -1,6 +1,7 @@
 //! A gRPC service, by tonic, that charges a cent for its weather: `PAY_TO=0x… cargo run -p x402-examples --bin grpc`.
 //!
-//! A gRPC method is a path that is matched letter by letter, so the path is the route, and a table names it. An unpaid
+//! A gRPC method is a path that is matched letter by letter, so the path is the route, and a table names it. It does so
+//! without an HTTP method: tonic takes them all. An unpaid
 //! call ends with `FAILED_PRECONDITION`, and what it costs is in its metadata, under `payment-required`; the payment goes
 //! into the next call's, under `payment-signature`.
 
@@ -33,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
 
 pub(crate) async fn serve(gate: PaymentGate, me: &str, listener: TcpListener) -> anyhow::Result<()> {
     let price = exact("$0.01").on(BASE_SEPOLIA).to(me).describe("The weather");
-    let prices = RouteTable::new().route(&format!("POST {TODAY}"), price)?;
+    let prices = RouteTable::new().route(TODAY, price)?;
     let by_path = Routing { route: |parts| Ok(Some(parts.uri.path())), ..Routing::NONE };
     let layer = gate.charge_routes(prices, [TODAY], by_path)?;
 

@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use actix_web::{
-    App as ActixApp, HttpResponse, Responder,
-    guard,
+    App as ActixApp, HttpResponse, Responder, guard,
     http::{Method, Uri},
     middleware::{Condition, NormalizePath},
     test::{TestRequest, init_service, read_body, try_call_service},
@@ -71,9 +70,7 @@ fn resource(route: &Route) -> actix_web::Resource {
         let method = method.as_ref().map(|method| method.as_str().parse::<Method>().expect("a method"));
         resource = match method {
             None => resource.to(move || sold(handler)),
-            Some(method) if route.guarded => {
-                resource.guard(guard::Method(method)).to(move || sold(handler))
-            }
+            Some(method) if route.guarded => resource.guard(guard::Method(method)).to(move || sold(handler)),
             Some(method) => resource.route(web::method(method).to(move || sold(handler))),
         };
     }

@@ -100,7 +100,8 @@ impl Handler {
             Some(key) => key == method || (key == Method::GET && method == Method::HEAD),
             None => true,
         };
-        let first = |lines: &Vec<(_, bool)>| lines.iter().find(|(key, _)| takes(key)).map(|(_, costs)| *costs);
+        let first =
+            |lines: &Vec<(_, bool)>| lines.iter().find(|(key, _)| takes(key)).map(|(_, costs)| *costs);
         self.rules.iter().any(|lines| first(lines) == Some(true))
     }
 }
@@ -115,7 +116,8 @@ impl App {
     /// Whether a group fits, this one or one below it.
     pub fn any(&self, fits: impl Fn(&Group) -> bool) -> bool {
         fn any(group: &Group, fits: &dyn Fn(&Group) -> bool) -> bool {
-            fits(group) || group.nodes.iter().any(|node| matches!(node, Node::Group(group) if any(group, fits)))
+            fits(group)
+                || group.nodes.iter().any(|node| matches!(node, Node::Group(group) if any(group, fits)))
         }
         any(&self.root, &fits)
     }

@@ -23,7 +23,8 @@ pub fn open(app: &App, gate: &PaymentGate, priced: bool) -> Option<Client> {
     let router = match router(&app.root, gate, priced) {
         Ok(router) => router,
         Err(ConfigError::NoSuchRoute { route, .. }) if app.any(|group| group.way == Way::Service) => {
-            let unclear = route.ends_with('/') || app.any(|group| group.path.contains('{'));
+            let unclear = route.ends_with('/')
+                || app.any(|group| group.path.contains('{') || group.path.ends_with('/'));
             return if unclear { None } else { panic!("{route} is one: {app:?}") };
         }
         Err(error) => panic!("{error}: {app:?}"),

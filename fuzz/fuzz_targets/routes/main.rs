@@ -22,9 +22,7 @@ use x402_core::{
     facilitator::{Facilitator, FacilitatorError},
     gate::PaymentGate,
     network::BASE_SEPOLIA,
-    payment::{
-        JsonMap, Payment, SettleResponse, Supported, SupportedKind, VerifyResponse, Version,
-    },
+    payment::{JsonMap, Payment, SettleResponse, Supported, SupportedKind, VerifyResponse, Version},
 };
 
 use apps::{App, Framework, Maker, Way};
@@ -110,7 +108,9 @@ fn judge(
     // the path has empty segments, one of which axum may have lost.
     let unclear = match app.framework {
         Framework::Actix => tabled,
-        Framework::Axum => app.any(|group| group.way == Way::Dispatched) || request.uri().path().contains("//"),
+        Framework::Axum => {
+            app.any(|group| group.way == Way::Dispatched) || request.uri().path().contains("//")
+        }
         Framework::Poem | Framework::Tower => false,
     };
     let is_fallback = meant.is_some_and(|handler| app.handlers[handler].is_fallback);

@@ -44,7 +44,11 @@ fn made(group: &Group, gate: &PaymentGate, priced: bool) -> Served {
     charged(route, group.charged && priced, gate)
 }
 
-fn charged<E: Endpoint<Output = Response> + 'static>(endpoint: E, is_charged: bool, gate: &PaymentGate) -> Served {
+fn charged<E: Endpoint<Output = Response> + 'static>(
+    endpoint: E,
+    is_charged: bool,
+    gate: &PaymentGate,
+) -> Served {
     if is_charged { endpoint.with(gate.charge(cent()).expect("a charge")).boxed() } else { endpoint.boxed() }
 }
 

@@ -22,10 +22,8 @@ type Service = BoxCloneSyncService<Request<()>, Response<Body>, Infallible>;
 #[derive(Clone)]
 struct Matched(Arc<str>);
 
-const BY_ROUTE: Routing = Routing {
-    route: |parts| Ok(parts.extensions.get().map(|Matched(pattern)| &**pattern)),
-    ..Routing::NONE
-};
+const BY_ROUTE: Routing =
+    Routing { route: |parts| Ok(parts.extensions.get().map(|Matched(pattern)| &**pattern)), ..Routing::NONE };
 
 pub fn open(app: &App, gate: &PaymentGate, priced: bool) -> Client {
     let mut services = services(&app.root, "", gate, priced);
@@ -84,7 +82,9 @@ fn handler(route: &Route) -> Service {
     let handlers = route.handlers.clone();
     Service::new(service_fn(move |request: Request<()>| {
         let takes = |taken: &Option<Method>| match taken {
-            Some(taken) => taken == request.method() || (taken == Method::GET && request.method() == Method::HEAD),
+            Some(taken) => {
+                taken == request.method() || (taken == Method::GET && request.method() == Method::HEAD)
+            }
             None => true,
         };
         let found = handlers.iter().find(|(taken, _)| takes(taken));

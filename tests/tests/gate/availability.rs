@@ -66,7 +66,7 @@ async fn no_request_waits_for_what_is_supported(stack: Stack) {
 async fn ask(gate: &PaymentGate) -> Response<bytes::Bytes> {
     let Passage::Charged(route) = gate.toll(cent()).unwrap().passage(&Method::GET, None) else { panic!() };
     let (uri, headers) = (Uri::from_static("/cheap"), HeaderMap::new());
-    let view = RequestView { method: &Method::GET, uri: &uri, headers: &headers, route: None };
+    let view = RequestView { method: &Method::GET, uri: &uri, headers: &headers, route: None, access: None };
     let answer = route.admit(view).await.unwrap_err();
     answer
 }

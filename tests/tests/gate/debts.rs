@@ -13,15 +13,19 @@ use tower::ServiceExt;
 use x402_axum::GateExt;
 use x402_core::{
     facilitator::FacilitatorErrorKind as Kind,
-    gate::{GateBuilder, RequestDecision, exact_with},
+    gate::{GateBuilder, RequestDecision, RequestInfo, exact, exact_with},
     network::BASE_SEPOLIA,
 };
-use x402_tests::script::{Act, Script};
+use x402_tests::{
+    script::{Act, Script},
+    serve::encoded,
+};
 
 use crate::{
+    goods::of_everything,
     harness::{Case, Framework, Stack, case},
-    shop::{Shop, cent},
-    support::{MARKER, SELLER, assert_refused, assert_sold, assert_spent, marker},
+    shop::{Shop, Stock, cent},
+    support::{MARKER, SELLER, assert_refused, assert_sold, assert_spent, marker, sign_v2},
 };
 
 pub const CASES: &[Case] = &[
@@ -31,6 +35,9 @@ pub const CASES: &[Case] = &[
     case!(a_pending_payment_is_for_its_own_route),
     case!(settled_first_what_a_panic_kept_back_is_served_when_asked_again),
     case!(a_pending_payment_is_resumed_at_its_own_price),
+    case!(a_pending_payment_is_resumed_for_its_own_payee),
+    case!(a_payment_that_is_served_late_is_not_lost_to_an_answer_that_costs_nothing),
+    case!(two_charges_in_a_row_take_one_payment_and_say_so),
     case!(two_gates_of_a_process_sell_one_answer_for_one_payment),
     case!(what_is_given_away_is_not_cached_for_all),
     case!(a_gate_tells_when_its_settlements_are_done),
@@ -101,7 +108,7 @@ async fn a_pending_payment_is_for_its_own_route(stack: Stack) {
 async fn settled_first_what_a_panic_kept_back_is_served_when_asked_again(stack: Stack) {
     let shop = Shop::open(stack, Script::new()).await;
     let payment = shop.v2("/first-mended").await;
-    let header = x402_tests::serve::encoded(&payment);
+    let header = encoded(&payment);
     assert!(shop.serving.get("/first-mended", &[("payment-signature", &header)]).await.is_err());
     shop.goods.mended.store(true, Ordering::SeqCst);
     assert_sold(&shop.pay("/first-mended", &payment).await, "/first-mended");
@@ -121,6 +128,42 @@ async fn a_pending_payment_is_resumed_at_its_own_price(stack: Stack) {
     assert_eq!(dear.visits.get(), 0);
     assert_sold(&alike.pay("/cheap", &payment).await, "/cheap");
     assert_spent(&cheap.pay("/cheap", &payment).await);
+}
+
+async fn a_pending_payment_is_resumed_for_its_own_payee(stack: Stack) {
+    let payee = async |request: RequestInfo| Ok(request.headers["x-seller"].to_str()?.parse()?);
+    let charge = exact("$0.01").on(BASE_SEPOLIA).to_with(payee);
+    let script = Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes]);
+    let shop = Shop::selling(stack, script, charge).await;
+    let [good, evil] =
+        [SELLER, "0x90F79bf6EB2c4f870365E785982E1f101E93b906"].map(|seller| ("x-seller", seller));
+    let offer = shop.get("/cheap", &[evil]).await.decoded("payment-required").unwrap();
+    let payment = encoded(&sign_v2(&offer, 0).await);
+    let pay = async |seller| shop.get("/cheap", &[seller, ("payment-signature", &payment)]).await;
+    assert_refused(&pay(evil).await, 502, "settlement_pending");
+    assert_refused(&pay(good).await, 409, "payment_in_progress");
+    assert_sold(&pay(evil).await, "/cheap");
+}
+
+/// What was settled late is charged already.
+async fn a_payment_that_is_served_late_is_not_lost_to_an_answer_that_costs_nothing(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes])).await;
+    let payment = shop.v2("/twice").await;
+    assert_refused(&shop.pay("/twice", &payment).await, 502, "settlement_pending");
+    let failed = shop.pay("/twice", &payment).await;
+    assert_eq!((failed.status, failed.count("payment-response")), (409, 1), "{failed:?}");
+    assert_sold(&shop.pay("/twice", &payment).await, "/twice");
+    assert_eq!(shop.counts(), (3, 1, 2));
+    assert_spent(&shop.pay("/twice", &payment).await);
+}
+
+async fn two_charges_in_a_row_take_one_payment_and_say_so(stack: Stack) {
+    let stock = Stock::Whole(vec![of_everything("/cheap"), of_everything("/free")], cent());
+    let shop = Shop::stocked(stack, Script::new(), |gate| gate, stock).await;
+    let payment = shop.v2("/cheap").await;
+    assert_refused(&shop.pay("/cheap", &payment).await, 500, "payment_misconfigured");
+    assert_eq!(shop.counts(), (0, 1, 0), "nothing was charged");
+    assert_eq!(shop.pay("/free", &payment).await.status, 200, "the payment is still good");
 }
 
 async fn two_gates_of_a_process_sell_one_answer_for_one_payment(stack: Stack) {
@@ -157,7 +200,7 @@ async fn a_gate_tells_when_its_settlements_are_done(stack: Stack) {
 async fn who_goes_away_while_paying_is_served_when_back(stack: Stack) {
     for charge in [cent(), cent().settle_first()] {
         let shop = Shop::open(stack, Script::new().on_settle([Act::Wait])).await;
-        let header = x402_tests::serve::encoded(&shop.v2("/cheap").await);
+        let header = encoded(&shop.v2("/cheap").await);
         let handler = any(async || marker("back"));
         let app = Router::new().route("/cheap", handler.layer(shop.gate.charge(charge).unwrap()));
         let pay = || {

@@ -55,6 +55,8 @@ pub enum Good {
     Free,
     /// The marker all the same, with this status.
     Answers(&'static str, u16),
+    /// The marker, and this status when it is asked for the second time.
+    Twice(&'static str, u16),
     /// An error in the framework's own way, of this status.
     Errs(u16),
     Panics,
@@ -103,6 +105,7 @@ pub fn shelves() -> Vec<Shelf> {
         shelf("/missing", Get, cent(), Answers("/missing", 404)),
         shelf("/moved", Get, cent(), Answers("/moved", 302)),
         shelf("/unchanged", Get, cent(), Answers("/unchanged", 304)),
+        shelf("/twice", Get, cent(), Twice("/twice", 409)),
         shelf("/errs", Get, cent(), Errs(404)),
         shelf("/panics", Get, cent(), Panics),
         shelf("/stream", Get, cent(), Stream),
@@ -121,6 +124,7 @@ pub fn shelves() -> Vec<Shelf> {
         shelf("/first", Get, first(), Says("/first")),
         shelf("/first-fails", Get, first(), Answers("/first-fails", 502)),
         shelf("/first-missing", Get, first(), Answers("/first-missing", 404)),
+        shelf("/first-late", Get, first(), Answers("/first-late", 408)),
         shelf("/first-moved", Get, first(), Answers("/first-moved", 302)),
         shelf("/first-errs", Get, first(), Errs(404)),
         shelf("/first-breaks", Get, first(), Errs(503)),
@@ -214,6 +218,10 @@ impl Goods {
                 let status = StatusCode::from_u16(status).unwrap();
                 Reply { status, ..Reply::new(marker(route)).with("location", "/free") }
             }
+            Good::Twice(route, status) => {
+                let status = if self.visits.get() == 2 { status } else { 200 };
+                Reply { status: StatusCode::from_u16(status).unwrap(), ..Reply::new(marker(route)) }
+            }
             Good::Errs(status) => return Err(StatusCode::from_u16(status).unwrap()),
             Good::Panics => panic!("the handler panics, as it should"),
             Good::Mended => {
@@ -234,6 +242,7 @@ impl Goods {
             }
             Good::Cached => {
                 let reply = Reply::new(marker("/cached")).with("cache-control", "public, max-age=60");
+                let reply = reply.with("cdn-cache-control", "public").with("surrogate-control", "max-age=60");
                 reply.with("settlement-overrides", "{}").with("set-cookie", "a=1").with("set-cookie", "b=2")
             }
             Good::Range => {

@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     case!(a_refusal_is_a_status_of_grpc_with_the_offer_beside_it),
     case!(every_kind_of_no_has_its_status),
     case!(a_call_that_fails_is_a_failure),
+    case!(a_status_of_grpc_in_another_answer_means_nothing),
     case!(what_only_looks_like_grpc_is_told_in_http),
 ];
 
@@ -112,13 +113,19 @@ async fn a_call_that_fails_is_a_failure(stack: Stack) {
     assert_eq!(shop.script.settle_calls(), 3, "our trouble is not paid for twice");
 }
 
+async fn a_status_of_grpc_in_another_answer_means_nothing(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
+    let answer = shop.pay("/grpc-missing", &shop.v2("/grpc-missing").await).await;
+    assert_eq!((answer.status, answer.count("payment-response"), shop.counts()), (200, 1, (1, 1, 1)));
+}
+
 async fn what_only_looks_like_grpc_is_told_in_http(stack: Stack) {
     let shop = Shop::open(stack, Script::new()).await;
     for content_type in ["application/grpcx", "application/json", "text/application/grpc", ""] {
         let answer = shop.get("/cheap", &[("content-type", content_type)]).await;
         assert_eq!((answer.status, answer.count("grpc-status")), (402, 0), "{content_type}");
     }
-    for content_type in ["application/grpc+proto", "application/grpc;a=b"] {
+    for content_type in ["application/grpc+proto", "application/grpc;a=b", "Application/gRPC ; a=b"] {
         let answer = shop.get("/cheap", &[("content-type", content_type)]).await;
         assert_ended(&answer, "9");
         assert!(!answer.body.contains(MARKER));

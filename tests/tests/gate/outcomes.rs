@@ -26,6 +26,9 @@ pub const CASES: &[Case] = &[
     case!(a_client_that_hangs_up_while_its_payment_is_verified_is_not_charged)
         .http1()
         .only(&[Framework::Axum, Framework::Tower]),
+    case!(a_client_that_hangs_up_while_its_payment_is_verified_is_charged)
+        .http1()
+        .only(&[Framework::Actix, Framework::Poem]),
     case!(settled_first_a_client_that_hangs_up_is_charged).http1(),
     case!(a_client_that_hangs_up_does_not_stop_a_settlement).http1(),
 ];
@@ -121,7 +124,7 @@ async fn a_handler_that_panics_is_not_paid(stack: Stack) {
 
 async fn settled_first_a_failing_handler_is_paid_and_the_receipt_comes_with_the_failure(stack: Stack) {
     let shop = Shop::open(stack, Script::new()).await;
-    for (path, status) in [("/first-fails", 502), ("/first-missing", 404)] {
+    for (path, status) in [("/first-fails", 502), ("/first-missing", 404), ("/first-late", 408)] {
         let payment = shop.v2(path).await;
         let answer = shop.pay(path, &payment).await;
         assert_eq!(answer.status, status, "{answer:?}");
@@ -134,7 +137,7 @@ async fn settled_first_a_failing_handler_is_paid_and_the_receipt_comes_with_the_
             _ => assert_eq!((again.status, again.count("payment-response")), (status, 1)),
         }
     }
-    assert_eq!(shop.counts(), (3, 2, 2));
+    assert_eq!(shop.counts(), (5, 3, 3));
 }
 
 async fn settled_first_a_panicking_handler_is_paid_once_and_asked_again(stack: Stack) {
@@ -180,7 +183,20 @@ async fn once_free(shop: &Shop, path: &str, payment: &Value) -> Answer {
     }
 }
 
-/// Where a request ends with its client; elsewhere it waits until the facilitator's time is up.
+/// Where a request goes on to its end, it is answered and charged.
+async fn a_client_that_hangs_up_while_its_payment_is_verified_is_charged(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_verify([Act::Wait])).await;
+    let payment = shop.v2("/cheap").await;
+    let connection = shop.paying("/cheap", &payment).await;
+    shop.script.verify_begun(1).await;
+    drop(connection);
+    shop.script.let_go();
+    shop.script.settle_begun(1).await;
+    assert_spent(&once_free(&shop, "/cheap", &payment).await);
+    assert_eq!(shop.counts(), (1, 1, 1));
+}
+
+/// Where a request ends with its client.
 async fn a_client_that_hangs_up_while_its_payment_is_verified_is_not_charged(stack: Stack) {
     let shop = Shop::open(stack, Script::new().on_verify([Act::Hang, Act::Yes])).await;
     let payment = shop.v2("/first").await;

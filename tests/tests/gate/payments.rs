@@ -108,6 +108,7 @@ async fn a_paid_answer_is_kept_from_shared_caches(stack: Stack) {
     assert_sold(&answer, "/cached");
     assert_eq!(answer.header("cache-control"), Some("private, max-age=60"));
     assert_eq!(answer.count("settlement-overrides"), 0, "it is for the gate alone");
+    assert_eq!(answer.count("cdn-cache-control") + answer.count("surrogate-control"), 0);
 }
 
 async fn a_payment_for_the_cheap_does_not_buy_the_dear(stack: Stack) {

@@ -27,6 +27,9 @@ use crate::{
 /// A header by which a handler may correct what is settled; it is for the gate and never leaves.
 const SETTLEMENT_OVERRIDES: HeaderName = HeaderName::from_static("settlement-overrides");
 
+const CHARGED_TWICE: &str = "a request was charged for by one gate and came to another: a payment buys one answer, so put \
+    one charge on a route, and none around it";
+
 /// A request that may reach its handler: paid for, or let pass by a hook.
 ///
 /// Dropped without [`finish`](Self::finish), as when the handler panics or the client goes away, a payment not yet
@@ -59,6 +62,9 @@ pub(super) async fn admit(
 ) -> Result<Pass, Response<Bytes>> {
     let speech = Speech::of(request);
     let mut asked = Asked { charge: &priced.charge, offer: None, version: Version::V2, speech };
+    if let Some(Access::Paid(_)) = request.access {
+        return Err(Refusal::misconfigured(CHARGED_TWICE).encode(Some(&asked)));
+    }
     for hook in gate.request_hooks.iter().chain(&priced.charge.request_hooks) {
         match hook(request.to_info()).await {
             RequestDecision::Charge => {}
@@ -84,7 +90,11 @@ pub(super) async fn admit(
         Ok(Some(presented)) => {
             asked.version = presented.version();
             match Matched::find(gate, &offer, &presented) {
-                Ok(candidates) => pay(gate, priced, &Place::new(priced.cost, request), candidates).await,
+                Ok(candidates) => {
+                    let options = offer.requirements().cloned().collect();
+                    let place = Place::new(&gate.origin, priced.cost, request, options);
+                    pay(gate, priced, &place, candidates).await
+                }
                 Err(refusal) => Err(refusal),
             }
         }
@@ -175,13 +185,18 @@ impl Ticket {
     /// Settles what is to be settled, and completes the head with the receipt.
     async fn finish(self, head: &mut Head) -> Result<(), Response<Bytes>> {
         let Head { status, headers, uncharged } = head;
-        let status = grpc::failure(headers).unwrap_or(*status);
+        let status = match self.speech {
+            Speech::Grpc => grpc::failure(headers).unwrap_or(*status),
+            Speech::Plain | Speech::Bare => *status,
+        };
+        let first = self.priced.charge.timing == SettleTiming::BeforeHandler;
+        // What is charged for nothing worth its price is owed an answer: a failure of ours, and, where the charge was to
+        // follow, whatever would not have been charged then.
+        let owed = is_ours(status) || (!first && (is_failure(status) || *uncharged));
         let settled = match self.state {
             Paid::Settled(settled) => {
-                if *uncharged {
-                    tracing::warn!(
-                        "a handler's answer is `Uncharged`, but its charge settles first: it was charged"
-                    );
+                if first && *uncharged {
+                    tracing::warn!("an answer is `Uncharged`, but its charge settles first: it was charged");
                 }
                 settled
             }
@@ -195,14 +210,18 @@ impl Ticket {
                 refusal.encode(Some(&Asked { charge: &self.priced.charge, offer: None, version, speech }))
             })?,
         };
-        // A failure of ours is not what was paid for: the payment keeps its claim to an answer.
-        let receipt = if status.is_server_error() { settled.unserved() } else { settled.served() };
+        let receipt = if owed { settled.unserved() } else { settled.served() };
         let (name, value) = receipt_header(self.version, receipt);
         headers.insert(name, value);
         keep_private(headers);
         expose(headers);
         Ok(())
     }
+}
+
+/// A failure of the service's, its time limits and rate limits included.
+fn is_ours(status: StatusCode) -> bool {
+    status.is_server_error() || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
 fn is_failure(status: StatusCode) -> bool {
@@ -219,8 +238,14 @@ fn receipt_header(version: Version, receipt: Receipt) -> (HeaderName, HeaderValu
     wire::settle_response_header(version, &SettleResponse::Settled(plain))
 }
 
-/// A paid answer is for its payer: no shared cache may keep it.
+/// A paid answer is for its payer: no shared cache may keep it, whatever it is told in particular (RFC 9213).
 fn keep_private(headers: &mut HeaderMap) {
+    let aimed = |name: &HeaderName| {
+        name.as_str().ends_with("cdn-cache-control") || name.as_str() == "surrogate-control"
+    };
+    for name in headers.keys().filter(|name| aimed(name)).cloned().collect::<Vec<_>>() {
+        headers.remove(name);
+    }
     let mut directives = vec!["private".to_owned()];
     for value in headers.get_all(header::CACHE_CONTROL) {
         for directive in value.to_str().unwrap_or("no-store").split(',').map(str::trim) {

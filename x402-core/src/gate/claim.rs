@@ -15,12 +15,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use http::uri::PathAndQuery;
+use http::{HeaderValue, header, uri::PathAndQuery};
 
 use super::{offer::Matched, refusal::Refusal, request::RequestView};
 use crate::{
     address::Address,
-    payment::{Payment, PendingSettlement, Receipt},
+    payment::{Payment, PaymentRequirements, PendingSettlement, Receipt},
     scheme::PaymentIdentity,
 };
 
@@ -32,19 +32,29 @@ const LONGEST_SECONDS: u64 = 24 * 60 * 60;
 const MARGIN_SECONDS: u64 = 600;
 
 /// What a payment was presented for: a price may depend on all of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Place {
     /// What it costs there, see [`Charge::cost`](super::Charge::cost).
     cost: u64,
-    /// Method, path and query.
+    /// Our origin, method, host, path and query, and the matched route.
     request: String,
+    /// What is asked for there.
+    options: Vec<PaymentRequirements>,
 }
 
 impl Place {
-    pub(super) fn new(cost: u64, request: RequestView<'_>) -> Self {
-        let RequestView { method, uri, .. } = request;
+    pub(super) fn new(
+        origin: &str,
+        cost: u64,
+        request: RequestView<'_>,
+        options: Vec<PaymentRequirements>,
+    ) -> Self {
+        let RequestView { method, uri, headers, route, .. } = request;
         let asked = uri.path_and_query().map_or(uri.path(), PathAndQuery::as_str);
-        Self { cost, request: format!("{method} {asked}") }
+        let host = uri.authority().map(|authority| authority.as_str().as_bytes());
+        let host = host.or_else(|| headers.get(header::HOST).map(HeaderValue::as_bytes)).unwrap_or_default();
+        let host = String::from_utf8_lossy(host);
+        Self { cost, request: format!("{origin} {method} {host} {asked} {route:?}"), options }
     }
 }
 
@@ -83,10 +93,16 @@ struct Held {
 }
 
 impl Held {
-    /// Whether it was presented there: for the same request, at what is the same price, or was configured to be.
-    fn is_for(&self, place: &Place, asked: Option<&Payment>) -> bool {
-        let same_price = asked.is_some_and(|asked| asked.requirements == self.payment.requirements);
-        self.place.request == place.request && (self.place.cost == place.cost || same_price)
+    /// Whether it was presented there: in the same request, for what costs the same now, or costs what it did by the
+    /// same reckoning and is paid to the same account.
+    fn is_for(&self, place: &Place) -> bool {
+        let paid = &self.payment.requirements;
+        let same_payee = |asked: &PaymentRequirements| {
+            (&asked.network, &asked.asset, &asked.pay_to) == (&paid.network, &paid.asset, &paid.pay_to)
+        };
+        let same_price = place.options.contains(paid)
+            || (place.cost == self.place.cost && place.options.iter().any(same_payee));
+        self.place.request == place.request && same_price
     }
 }
 
@@ -136,9 +152,7 @@ impl Claims {
             }
             Some(State::InFlight) => return Err(Refusal::in_progress()),
             Some(State::Spent) => return Err(Refusal::spent()),
-            Some(State::Held(held))
-                if held.fingerprint != fingerprint || !held.is_for(&place, payment.as_deref()) =>
-            {
+            Some(State::Held(held)) if held.fingerprint != fingerprint || !held.is_for(&place) => {
                 return Err(Refusal::held_elsewhere());
             }
             Some(State::Held(held)) => {
@@ -329,7 +343,8 @@ mod tests {
     fn place(route: u64, uri: &'static str) -> Place {
         let (uri, headers) = (http::Uri::from_static(uri), http::HeaderMap::new());
         let method = &http::Method::GET;
-        Place::new(route, RequestView { method, uri: &uri, headers: &headers, route: None })
+        let view = RequestView { method, uri: &uri, headers: &headers, route: None, access: None };
+        Place::new("https://a.b", route, view, vec![payment().requirements])
     }
 
     fn take(claims: &Arc<Claims>, key: &str, fingerprint: &str) -> Result<Claim, Refusal> {
@@ -369,10 +384,23 @@ mod tests {
         drop(claim);
         assert!(claims.holds(&identity("a", "x", 1)));
         assert!(take(&claims, "a", "forged").is_err());
+        let mut elsewhere = place(2, "/");
         assert!(
-            claims.take_at(Some(payment()), identity("a", "x", 100), place(2, "/"), 1).is_err(),
-            "another route"
+            claims.take_at(Some(payment()), identity("a", "x", 100), elsewhere.clone(), 1).is_ok(),
+            "another charge that asks for the same"
         );
+        elsewhere.options[0].amount = crate::amount::Amount::from(2);
+        assert!(
+            claims.take_at(None, identity("a", "x", 100), elsewhere.clone(), 1).is_err(),
+            "another price"
+        );
+        elsewhere.cost = 1;
+        assert!(
+            claims.take_at(None, identity("a", "x", 100), elsewhere.clone(), 1).is_ok(),
+            "its price moved"
+        );
+        elsewhere.options[0].pay_to = "0x9".parse().unwrap();
+        assert!(claims.take_at(None, identity("a", "x", 100), elsewhere, 1).is_err(), "another payee");
         assert!(
             claims.take_at(Some(payment()), identity("a", "x", 100), place(1, "/?2"), 1).is_err(),
             "another query"

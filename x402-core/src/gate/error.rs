@@ -85,6 +85,15 @@ pub enum ConfigError {
         /// The router's own pattern for the same paths, if it has one.
         nearest: Option<String>,
     },
+    /// A route of the table that cannot be looked for in the router.
+    #[error(
+        "it cannot be told whether the router has a route `{route}`: no path could be made up for its regular expression; \
+         put the charge on the route itself"
+    )]
+    Unchecked {
+        /// The route.
+        route: String,
+    },
     /// A table without routes.
     #[error("the route table is empty: it would let every request pass")]
     EmptyTable,

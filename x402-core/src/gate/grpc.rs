@@ -10,10 +10,10 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Whether a request is a gRPC call.
 pub(super) fn is_call(headers: &HeaderMap) -> bool {
+    const TYPE: &[u8] = b"application/grpc";
     let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    content_type
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    let (media, rest) = content_type.split_at(content_type.len().min(TYPE.len()));
+    media.eq_ignore_ascii_case(TYPE) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
 /// Makes the head of a refusal one of gRPC's.
@@ -36,8 +36,8 @@ pub(super) fn refuse(status: StatusCode, message: &str, headers: &mut HeaderMap)
 pub(super) fn failure(headers: &HeaderMap) -> Option<StatusCode> {
     match headers.get(GRPC_STATUS)?.as_bytes() {
         b"0" => None,
-        // UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: the server's own trouble.
-        b"2" | b"4" | b"12" | b"13" | b"14" | b"15" => Some(StatusCode::INTERNAL_SERVER_ERROR),
+        // UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: the server's.
+        b"2" | b"4" | b"8" | b"12" | b"13" | b"14" | b"15" => Some(StatusCode::INTERNAL_SERVER_ERROR),
         _ => Some(StatusCode::BAD_REQUEST),
     }
 }

@@ -18,12 +18,15 @@
 //! | answers below 400, redirects and 304 included | charged | charged |
 //! | answers below 400 and says [`Uncharged`] | not charged, the payment can be used again | charged |
 //! | answers 400 to 499 | not charged, the payment can be used again | charged, with a receipt |
-//! | answers 500 or above | not charged, the payment can be used again | charged, with a receipt; the same payment is served when it is sent again |
+//! | answers 408, 429, or 500 and above | not charged, the payment can be used again | charged, with a receipt; the same payment is served when it is sent again |
 //! | fails without an answer, or panics | not charged, the payment can be used again | charged; the same payment is served when it is sent again |
-//! | never finishes: the client hung up | not charged, the payment can be used again | charged |
+//! | is dropped, since the client hung up (axum, hyper) | not charged, the payment can be used again | charged |
+//! | runs on, though the client hung up (actix-web, poem) | as what it answers | as what it answers |
 //!
-//! A client that goes away while its payment is settled is served when it sends the same payment again. A time limit
-//! outside of the gate looks like a client that went away: put limits inside of it.
+//! A client that goes away while its payment is settled is served when it sends the same payment again, where its request
+//! ends with it. A time limit outside of the gate looks like a client that went away: put limits inside of it. A payment
+//! that is served late, because its settlement took longer, is charged already: what would not have been charged in time
+//! leaves it with its claim to an answer.
 //!
 //! Settlement, once begun, runs in a task of its own; a client that hangs up cannot stop it.
 

@@ -53,6 +53,11 @@ pub(super) struct Standing {
 }
 
 impl Offer {
+    /// All the ways to pay.
+    pub(super) fn requirements(&self) -> impl Iterator<Item = &PaymentRequirements> {
+        self.options.iter().map(|option| &option.requirements)
+    }
+
     /// What this request is offered now.
     pub(super) async fn make(
         gate: &GateInner,
@@ -192,7 +197,7 @@ pub(super) fn longest_resource(charge: &Charge) -> ResourceInfo {
 
 /// A payment that takes one of our options, or one that is held and needs none.
 pub(super) struct Matched {
-    /// `None`: the payment is held, and nothing that is offered now is what it was made for.
+    /// `None`: the payment is held, and is resumed as it was first presented.
     payment: Option<Box<Payment>>,
     identity: PaymentIdentity,
 }
@@ -205,14 +210,9 @@ impl Matched {
         if version == Version::V1 && !gate.v1 {
             return Err(Refusal::rejected(Reason::INVALID_VERSION));
         }
-        let offered = Self::offered(gate, offer, presented);
-        let Some(identity) = Self::held(gate, offer, presented) else { return offered };
-        let same = offered.into_iter().flatten().find(|matched| matched.identity.key == identity.key);
-        Ok(vec![Self { payment: same.and_then(|matched| matched.payment), identity }])
-    }
-
-    fn offered(gate: &GateInner, offer: &Offer, presented: &Presented) -> Result<Vec<Self>, Refusal> {
-        let version = presented.version();
+        if let Some(held) = Self::held(gate, offer, presented) {
+            return Ok(vec![held]);
+        }
         let mut matched = Vec::new();
         let mut refusal = Refusal::rejected(Reason::NO_MATCH);
         let spoken = offer.options.iter().filter(|option| option.speaks(version));
@@ -236,18 +236,18 @@ impl Matched {
 
     /// A payment that may have been made already, whatever is offered by now. It is found by what the client says it
     /// is; what is served for it, and for how much, is what was held.
-    fn held(gate: &GateInner, offer: &Offer, presented: &Presented) -> Option<PaymentIdentity> {
+    fn held(gate: &GateInner, offer: &Offer, presented: &Presented) -> Option<Self> {
         let find = |payload: &Value, option: &PaymentRequirements| {
             let scheme = gate.scheme(&option.scheme, &option.network)?;
             let identity = scheme.inspect(presented.version(), payload, option).ok()?.identity;
-            gate.claims.holds(&identity).then_some(identity)
+            gate.claims.holds(&identity).then_some(Self { payment: None, identity })
         };
         match presented {
             Presented::V2(payment) => find(&payment.payload, &payment.accepted),
-            Presented::V1 { payload, .. } => {
-                let options = offer.options.iter().map(|option| &option.requirements);
-                options.filter(|option| names(presented, option)).find_map(|option| find(payload, option))
-            }
+            Presented::V1 { payload, .. } => offer
+                .requirements()
+                .filter(|option| names(presented, option))
+                .find_map(|option| find(payload, option)),
         }
     }
 

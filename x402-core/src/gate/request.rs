@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, Method, Uri};
 
+use super::access::Access;
 use crate::BoxFuture;
 
 /// A request as an adapter sees it. `Debug` leaves the headers out: a payment is among them.
@@ -17,6 +18,8 @@ pub struct RequestView<'a> {
     pub headers: &'a HeaderMap,
     /// The pattern of the route the framework matched, in the framework's syntax.
     pub route: Option<&'a str>,
+    /// What another gate, outside of this one, put into the request's extensions.
+    pub access: Option<&'a Access>,
 }
 
 impl RequestView<'_> {

@@ -7,9 +7,10 @@ use super::{Charge, ConfigError};
 /// Charges keyed by route: `"GET /weather/{city}"`, or without a method for all of them.
 ///
 /// The pattern is the framework's own, letter for letter: the gate looks it up by the route the framework matched
-/// and parses no path. HEAD is charged as GET unless it has a route of its own. The first route that matches
+/// and parses no path. HEAD, and the CONNECT of a websocket, are charged as GET unless they have a key of their own. The first route that matches
 /// counts; a route that can never match is an error. What is not listed is free: other routes, and with `"GET /a"` all
-/// methods of `/a` but GET and HEAD.
+/// methods of `/a` but these three. Leave the method out where a handler takes any: that a route has the key's method is
+/// not checked.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct RouteTable {
@@ -126,9 +127,7 @@ impl RouteKey {
         same_paths(&self.pattern, &other.pattern)
             && match (&self.method, &other.method) {
                 (None, _) => true,
-                (Some(mine), Some(theirs)) => {
-                    mine == theirs || (mine == Method::GET && theirs == Method::HEAD)
-                }
+                (Some(mine), Some(theirs)) => mine == theirs || (mine == Method::GET && is_get_too(theirs)),
                 (Some(_), None) => false,
             }
     }
@@ -141,9 +140,14 @@ impl RouteKey {
     pub(super) fn takes(&self, method: &Method) -> bool {
         match &self.method {
             None => true,
-            Some(mine) => mine == method || (mine == Method::GET && method == Method::HEAD),
+            Some(mine) => mine == method || (mine == Method::GET && is_get_too(method)),
         }
     }
+}
+
+/// HEAD is a GET, and so is CONNECT: it begins a websocket in HTTP/2 (RFC 8441), as GET does in HTTP/1.1.
+fn is_get_too(method: &Method) -> bool {
+    [Method::HEAD, Method::CONNECT].contains(method)
 }
 
 impl std::fmt::Display for RouteKey {
@@ -224,6 +228,15 @@ mod tests {
         ] {
             assert!(table(&keys).is_ok(), "{keys:?}");
         }
+    }
+
+    #[test]
+    fn a_get_takes_what_is_a_get_by_another_name() {
+        let key = RouteKey::parse("GET /socket").unwrap();
+        for method in [Method::GET, Method::HEAD, Method::CONNECT] {
+            assert!(key.takes(&method));
+        }
+        assert!(!key.takes(&Method::POST));
     }
 
     #[test]

@@ -152,18 +152,17 @@ impl Toll {
         }
     }
 
-    /// Holds the route that a request reached against the one that was expected: the answer to give in place of the
-    /// handler's, where it costs otherwise.
+    /// Holds the route that a request reached, and by which method, against what was expected: the answer to give in place
+    /// of the handler's, where it costs otherwise.
     pub fn contradicts(
         &self,
-        method: &Method,
-        expected: Option<&str>,
-        reached: Option<&str>,
+        (method, expected): (&Method, Option<&str>),
+        (reached_by, reached): (&Method, Option<&str>),
     ) -> Option<Response<Bytes>> {
-        let price = |route: Option<&str>| {
+        let price = |method, route: Option<&str>| {
             route.and_then(|route| self.listed(method, route)).map(|priced| priced.cost)
         };
-        if expected == reached || price(expected) == price(reached) {
+        if price(method, expected) == price(reached_by, reached) {
             return None;
         }
         let rival = reached.or(expected).unwrap_or_default();

@@ -6,7 +6,6 @@ use poem::{
     Body, Endpoint, EndpointExt, Error, IntoEndpoint, IntoResponse, Response, Route, RouteMethod, Server,
     endpoint::{BoxEndpoint, make},
     handler,
-    http::Method,
     listener::TcpAcceptor,
     middleware::Cors,
     web::{Data, websocket::WebSocket},
@@ -67,16 +66,9 @@ fn endpoint(goods: &Goods, methods: Methods, good: Good) -> BoxEndpoint<'static>
         Good::Socket => on(methods, socket.data(data)),
         good => on(
             methods,
-            make(move |request| {
+            make(move |_| {
                 let goods = data.clone();
-                async move {
-                    let mut response = goods.make(good).await.map(respond).map_err(Error::from_status)?;
-                    // In HTTP/2 poem sends what it is given.
-                    if request.method() == Method::HEAD {
-                        response.take_body();
-                    }
-                    Ok::<_, Error>(response)
-                }
+                async move { goods.make(good).await.map(respond).map_err(Error::from_status) }
             }),
         ),
     }

@@ -126,9 +126,7 @@ fn handler(goods: Goods, methods: Methods, good: Good) -> Served {
             if !allowed {
                 return Ok(empty(StatusCode::METHOD_NOT_ALLOWED));
             }
-            let bare = request.method() == Method::HEAD;
-            let answer = answer(goods, good, request).await;
-            Ok::<_, Infallible>(if bare { answer.map(|_| Perhaps::default().0) } else { answer })
+            Ok::<_, Infallible>(answer(goods, good, request).await)
         }
     }))
 }
