@@ -21,6 +21,9 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+/// What services are called by whoever asks, wherever they listen.
+const HOST: &str = "service.test";
+
 /// A service on a free port of the loopback interface; it ends when this is dropped.
 pub struct Serving {
     /// Where it listens.
@@ -83,8 +86,7 @@ impl Serving {
 
     /// The bytes of a request without a body, with these headers.
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
-        let address = self.address;
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -104,7 +106,7 @@ impl Serving {
         let io = TokioIo::new(TcpStream::connect(self.address).await?);
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
         let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        let mut request = Request::builder().method(method).uri(self.url(path));
+        let mut request = Request::builder().method(method).uri(format!("http://{HOST}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -213,7 +213,7 @@ mod tests {
             ("/{ulid:[0-9A-Z]{26}}", Some("/73918462057391846205739184")),
             (
                 "/{hash:0x[0-9a-f]{64}}",
-                Some("/0x9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c"),
+                Some("/0x9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e"),
             ),
             ("/{mail:[^@]+@[^@]+}", Some("/a@b.c")),
             (r"/{odd:\d{3}-[xyz]{7}}", None),

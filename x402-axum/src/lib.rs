@@ -109,7 +109,9 @@ fn fits(pattern: &str, path: &str) -> bool {
                     return false;
                 }
             }
+            // Braces of its own a pattern has twice.
             (Some(literal), Some(segment)) if literal == segment => {}
+            (Some(literal), Some(segment)) if literal.replace("{{", "{").replace("}}", "}") == segment => {}
             _ => return false,
         }
     }

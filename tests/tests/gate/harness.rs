@@ -9,10 +9,11 @@ use std::{
     pin::Pin,
     process::ExitCode,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use libtest_mimic::{Arguments, Trial};
-use tokio::runtime;
+use tokio::{runtime, time::timeout};
 
 /// A framework, and what it is spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,9 @@ impl Stack {
         matches!(self.framework, Framework::Axum | Framework::Tower)
     }
 }
+
+/// How long a case may take, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 type Run = fn(Stack) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -139,7 +143,14 @@ impl Case {
             Clock::Paused => runtime::Builder::new_current_thread().enable_all().start_paused(true).build(),
             Clock::Threads => runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build(),
         };
-        runtime.unwrap().block_on((self.run)(stack));
+        let runtime = runtime.unwrap();
+        match self.clock {
+            // Its time leaps.
+            Clock::Paused => runtime.block_on((self.run)(stack)),
+            _ => runtime.block_on(async {
+                timeout(PATIENCE, (self.run)(stack)).await.expect("a case ends within two minutes");
+            }),
+        }
     }
 }
 
