@@ -36,8 +36,8 @@ pub fn exact(price: impl IntoPrice) -> Unplaced {
 
 /// A price computed for each request. An error is answered with 500, and the handler does not run.
 ///
-/// Let it depend on the method and the URI, or on what changes with time: a payment whose settlement took longer is
-/// served for the same method and URI, whatever the headers are by then.
+/// Let it depend on the method, the host and the URI, or on what changes with time: a payment whose settlement took longer
+/// is served for the same ones, whatever the other headers are by then.
 pub fn exact_with<F, Fut, P>(compute: F) -> Unplaced
 where
     F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,
@@ -84,6 +84,9 @@ impl Unaddressed {
     }
 
     /// Paid to an account computed for each request. An error is answered with 500, and the handler does not run.
+    ///
+    /// A payment whose settlement took longer is served for the same method, host and URI, as long as the same account
+    /// is to be paid there.
     pub fn to_with<F, Fut>(self, compute: F) -> Charge
     where
         F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,
