@@ -78,7 +78,7 @@ impl<B: Body<Data = Bytes>> Body for GateBody<B> {
             Kind::Answer { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Kind::Unsent { length } => length.clone(),
+            Kind::Unsent { length } => *length,
         }
     }
 }

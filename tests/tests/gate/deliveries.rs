@@ -95,8 +95,8 @@ async fn an_upload_arrives_whole(stack: Stack) {
     assert!(answer.body == format!("{}{upload}", marker("/echo")), "{} bytes came", answer.body.len());
 
     // In pieces, and refused before any of them was read.
-    let begun = format!("POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel");
-    let mut connection = shop.serving.connect(begun.as_bytes()).await.unwrap();
+    let begun = b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel";
+    let mut connection = shop.serving.connect(begun).await.unwrap();
     let mut came = Vec::new();
     while !came.ends_with(b"}") {
         assert_ne!(connection.read_buf(&mut came).await.unwrap(), 0, "{}", String::from_utf8_lossy(&came));
