@@ -109,12 +109,15 @@ fn fits(pattern: &str, path: &str) -> bool {
                     return false;
                 }
             }
-            // Braces of its own a pattern has twice.
-            (Some(literal), Some(segment)) if literal == segment => {}
-            (Some(literal), Some(segment)) if literal.replace("{{", "{").replace("}}", "}") == segment => {}
+            (Some(literal), Some(segment)) if literal == segment || unescaped(literal) == segment => {}
             _ => return false,
         }
     }
+}
+
+/// A pattern has its literal braces twice.
+fn unescaped(literal: &str) -> String {
+    literal.replace("{{", "{").replace("}}", "}")
 }
 
 /// Nesting strips the URI of its prefix; axum keeps the whole of it.

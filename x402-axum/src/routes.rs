@@ -19,6 +19,8 @@ use axum::{
 use tower_service::Service;
 use x402_core::gate::{ConfigError, RouteTable};
 
+use crate::unescaped;
+
 /// Stands for a parameter's value.
 const ANY: &str = "x402-any-value";
 /// Stands for a wildcard's value, which no other parameter takes.
@@ -78,9 +80,9 @@ async fn name(request: Request, _handler: Next) -> Response {
 
 fn reach(asked: &mut Router, method: &Method, pattern: &str) -> Reached {
     let segments = pattern.split('/').map(|segment| match segment {
-        rest if rest.starts_with("{*") => ANY_REST,
-        one if one.starts_with('{') => ANY,
-        literal => literal,
+        rest if rest.starts_with("{*") => ANY_REST.to_owned(),
+        one if one.starts_with('{') && !one.starts_with("{{") => ANY.to_owned(),
+        literal => unescaped(literal),
     });
     let path = segments.collect::<Vec<_>>().join("/");
     let Ok(request) = Request::builder().method(method).uri(path).body(Body::empty()) else {

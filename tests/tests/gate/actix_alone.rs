@@ -21,6 +21,7 @@ use actix_web::{
     web::{self, Bytes},
 };
 use futures_util::{future::join_all, stream};
+use tokio::io::AsyncReadExt;
 use x402_actix::GateExt;
 use x402_core::{
     gate::{PaymentGate, RequestDecision, RouteTable, exact_with},
@@ -44,15 +45,19 @@ pub const CASES: &[Case] = &[
     case!(a_charge_covers_what_it_is_wrapped_on).only(ACTIX).http1(),
     case!(where_a_guard_decides_the_price_nobody_gets_in_unpaid).only(ACTIX).http1(),
     case!(where_a_table_tells_a_wrong_price_nothing_leaves).only(ACTIX).http1(),
+    case!(a_rival_that_is_free_in_this_method_is_none).only(ACTIX).http1(),
+    case!(settled_first_a_guard_that_says_no_is_paid_in_every_spelling).only(ACTIX).http1(),
     case!(a_price_that_is_computed_or_hooked_is_another_one).only(ACTIX).http1(),
     case!(a_table_prices_patterns_of_every_kind_in_every_spelling).only(ACTIX).http1(),
     case!(normalized_paths_are_charged_or_reach_nobody).only(ACTIX).http1(),
     case!(default_services_answer_where_a_table_lets_them).only(ACTIX).http1(),
+    case!(where_a_table_refuses_head_is_told_what_get_is).only(ACTIX).http1(),
     case!(a_table_on_a_scope_prices_the_scope).only(ACTIX).http1(),
     case!(handlers_and_bodies_need_not_be_send).only(ACTIX).http1(),
     case!(an_error_of_an_inner_middleware_is_the_answer_it_becomes).only(ACTIX).http1(),
     case!(two_workers_sell_one_answer_for_one_payment).only(ACTIX).http1(),
     case!(a_pending_payment_is_resumed_by_any_worker).only(ACTIX).http1(),
+    case!(a_settlement_outlives_its_worker).only(ACTIX).http1(),
 ];
 
 const STACK: Stack = Stack { framework: Framework::Actix, wire: Wire::Http1 };
@@ -224,6 +229,25 @@ async fn where_a_table_tells_a_wrong_price_nothing_leaves(_: Stack) {
     }
 }
 
+async fn a_rival_that_is_free_in_this_method_is_none(_: Stack) {
+    let shop = users_by(&["free GET /users/{id}", "/users/{id}"]).await;
+    shop.answers("GET /users/me 200; GET /users/m%65 200").await;
+    assert_eq!(shop.counts(), (0, 0, 0));
+}
+
+async fn settled_first_a_guard_that_says_no_is_paid_in_every_spelling(_: Stack) {
+    let shop = shop(Script::new(), 1, |gate, goods| {
+        let paid = web::resource("/paid").guard(guard::Header("x-tier", "gold")).to(sells(goods, "paid"));
+        App::new().service(paid).wrap(gate.charge_routes(table(&["first /paid"])).unwrap())
+    })
+    .await;
+    for path in ["/paid", "/p%61id"] {
+        let answer = shop.buy("GET", path).await;
+        assert_eq!((answer.status, answer.count("payment-response")), (404, 1), "{path} {answer:?}");
+    }
+    assert_eq!(shop.counts(), (0, 2, 2));
+}
+
 /// Two prices are not the same for looking the same.
 async fn a_price_that_is_computed_or_hooked_is_another_one(_: Stack) {
     let computed = |price: &'static str| exact_with(move |_| ready(Ok(price))).on(BASE_SEPOLIA).to(SELLER);
@@ -321,6 +345,17 @@ async fn default_services_answer_where_a_table_lets_them(_: Stack) {
             GET /scope/nowhere ?; GET /scope//paid ?; OPTIONS * ?
             GET /paid 402>paid; POST /paid 402>405; GET /scope/paid 402>scope";
         shop.await.answers(&lines.replace('?', status)).await;
+    }
+}
+
+async fn where_a_table_refuses_head_is_told_what_get_is(_: Stack) {
+    let shop = users_by(&["/users/{id}"]).await;
+    for (path, status) in [("/nowhere", 404), ("/users/me", 500)] {
+        let answer = shop.ask("GET", path).await;
+        assert!(answer.status == status && !answer.body.is_empty(), "{answer:?}");
+        let head = shop.ask("HEAD", path).await;
+        assert_eq!((head.status, head.body.as_str()), (status, ""), "{path}");
+        assert_eq!(head.header("content-length"), Some(answer.body.len().to_string().as_str()), "{path}");
     }
 }
 
@@ -445,4 +480,27 @@ async fn a_pending_payment_is_resumed_by_any_worker(_: Stack) {
         }
         assert_eq!((shop.visits.get(), shop.script.verify_calls()), (2, 1));
     }
+}
+
+async fn a_settlement_outlives_its_worker(_: Stack) {
+    let open = |script| {
+        shop(script, 1, |gate, goods| {
+            let cheap = web::resource("/cheap").wrap(gate.charge(cent()).unwrap());
+            App::new().service(cheap.to(sells(goods, "/cheap")))
+        })
+    };
+    let shop = open(Script::new().on_settle([Act::Wait])).await;
+    let payment = shop.v2("/cheap").await;
+    let mut connection = shop.paying("/cheap", &payment).await;
+    shop.script.settle_begun(1).await;
+    drop(shop.serving);
+    // The worker is gone when its connections are.
+    let mut answer = Vec::new();
+    let _ = connection.read_to_end(&mut answer).await;
+    assert_eq!(answer, b"");
+    shop.script.let_go();
+    shop.gate.settled().await;
+    let other = open(Script::new()).await;
+    assert_sold(&other.pay("/cheap", &payment).await, "/cheap");
+    assert_eq!((other.script.verify_calls(), other.script.settle_calls()), (0, 0));
 }

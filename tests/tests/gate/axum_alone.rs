@@ -5,7 +5,8 @@ use std::future::{Ready, ready};
 use axum::{
     Router,
     body::Body,
-    http::{Request, StatusCode},
+    http::{Request, StatusCode, Uri},
+    middleware::{Next, from_fn},
     routing::{any, get},
 };
 use tower::{Layer, ServiceExt};
@@ -38,6 +39,8 @@ pub const CASES: &[Case] = &[
         .only(&[Framework::Axum])
         .http1(),
     case!(trailing_slash_layers_do_not_open_a_way).only(&[Framework::Axum]).http1(),
+    case!(a_path_rewritten_behind_the_routes_is_refused).only(&[Framework::Axum]).http1(),
+    case!(braces_in_a_path_are_no_parameter).only(&[Framework::Axum]).http1(),
 ];
 
 const STACK: Stack = Stack { framework: Framework::Axum, wire: Wire::Http1 };
@@ -132,7 +135,11 @@ async fn a_table_that_sees_no_routes_lets_nothing_pass_unless_told_to(_: Stack) 
     };
     let strict = shop(|gate, goods| outside(gate, goods, table())).await;
     for path in ["/cheap", "/dear/7", "/free", "/nowhere"] {
-        assert_refused(&strict.get(path, &[]).await, 500, "payment_misconfigured");
+        let answer = strict.get(path, &[]).await;
+        assert_refused(&answer, 500, "payment_misconfigured");
+        let head = strict.send("HEAD", path, &[]).await;
+        assert_eq!((head.status, head.body.as_str()), (500, ""));
+        assert_eq!(head.header("content-length"), Some(answer.body.len().to_string().as_str()));
     }
     assert_eq!(strict.counts(), (0, 0, 0));
     let lenient = shop(|gate, goods| outside(gate, goods, table().unrouted_is_free())).await;
@@ -307,14 +314,14 @@ async fn a_layer_on_a_method_router_asks_for_other_methods_too_and_does_not_char
 
 async fn trailing_slash_layers_do_not_open_a_way(_: Stack) {
     // What normalises paths before the router sees them leads to the router's own paid routes.
-    let rewriting = async |mut request: Request<Body>, next: axum::middleware::Next| {
+    let rewriting = async |mut request: Request<Body>, next: Next| {
         let path = request.uri().path().trim_end_matches('/').to_lowercase();
         *request.uri_mut() = path.parse().unwrap_or_default();
         next.run(request).await
     };
     let shop = shop(|gate, goods| {
         let inner = gate.charge_routes(shelves(goods), table()).unwrap();
-        let rewritten = axum::middleware::from_fn(rewriting).layer(inner);
+        let rewritten = from_fn(rewriting).layer(inner);
         Router::new().fallback_service(rewritten.map_response(|response: axum::response::Response| response))
     })
     .await;
@@ -324,4 +331,30 @@ async fn trailing_slash_layers_do_not_open_a_way(_: Stack) {
         assert!(!answer.body.contains(MARKER));
     }
     assert_eq!(shop.counts(), (0, 0, 0));
+}
+
+async fn a_path_rewritten_behind_the_routes_is_refused(_: Stack) {
+    let rewriting = async |mut request: Request<Body>, next: Next| {
+        *request.uri_mut() = Uri::from_static("/some/where/else");
+        next.run(request).await
+    };
+    let shop = shop(|gate, goods| {
+        gate.charge_routes(shelves(goods), table()).unwrap().route_layer(from_fn(rewriting))
+    })
+    .await;
+    for path in ["/cheap", "/dear/7"] {
+        assert_refused(&shop.get(path, &[]).await, 500, "payment_misconfigured");
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+}
+
+async fn braces_in_a_path_are_no_parameter(_: Stack) {
+    let shop = shop(|gate, goods| {
+        let routes = shelves(goods).route("/{{x}}", get(async || "free for all"));
+        let routes = routes.route("/{{x}}/{id}", get(sells(goods, "braces")));
+        gate.charge_routes(routes, table().route("/{{x}}/{id}", cent()).unwrap()).unwrap()
+    })
+    .await;
+    shop.answers("GET /{x} 200; GET /{x}/7 402>braces; GET /x 404; GET /cheap 402>/cheap").await;
+    assert_eq!(shop.counts(), (2, 2, 2));
 }

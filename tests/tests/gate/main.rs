@@ -16,6 +16,7 @@ mod actix_alone;
 mod availability;
 mod axum_alone;
 mod config;
+mod corners;
 mod debts;
 mod deliveries;
 mod fields;
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
         availability::CASES,
         axum_alone::CASES,
         config::CASES,
+        corners::CASES,
         debts::CASES,
         deliveries::CASES,
         fields::CASES,

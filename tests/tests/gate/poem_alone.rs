@@ -24,7 +24,9 @@ use crate::{
     goods::{Good, Goods, ReplyBody},
     harness::{Case, Framework, Stack, Wire, case},
     shop::{Shop, cent, dollar, gate},
-    support::{MARKER, ORIGIN, assert_no_receipt, assert_sold, assert_spent, marker, sign_v2},
+    support::{
+        MARKER, ORIGIN, assert_no_receipt, assert_refused, assert_sold, assert_spent, marker, sign_v2,
+    },
 };
 
 const POEM: &[Framework] = &[Framework::Poem];
@@ -36,6 +38,7 @@ pub const CASES: &[Case] = &[
     case!(a_table_prices_routes_however_they_are_nested).only(POEM).http1(),
     case!(a_key_that_is_no_route_is_told_when_it_is_built).only(POEM).http1(),
     case!(a_route_that_is_there_twice_is_told_or_charged_twice).only(POEM).http1(),
+    case!(routes_of_another_table_are_told_when_they_are_nested).only(POEM).http1(),
     case!(an_error_that_costs_nothing_stays_the_error_it_is).only(POEM).http1(),
     case!(middlewares_around_the_gate_open_no_way).only(POEM).http1(),
     case!(a_browser_reads_what_its_operator_lists).only(POEM).http1(),
@@ -108,10 +111,9 @@ async fn a_charge_on_a_whole_route_covers_all_of_it(_: Stack) {
         GET / 402>404; POST /nowhere 402>404; OPTIONS * 402>404; CONNECT shop.example.com:443 402
         GET http://shop.example.com 402; GET http://shop.example.com/shop/api/a 402";
     shop.answers(lines).await;
-    // A gate within a gate asks for itself, and one payment is not enough for both.
-    let answer = shop.buy("GET", "/shop/api/a").await;
-    assert_eq!((answer.status, answer.body.contains(MARKER), shop.script.settle_calls()), (402, false, 0));
-    assert_eq!(shop.visits.get(), 0);
+    // A gate within a gate takes no payment that is another one's.
+    assert_refused(&shop.buy("GET", "/shop/api/a").await, 500, "payment_misconfigured");
+    assert_eq!((shop.visits.get(), shop.script.settle_calls()), (0, 0));
 }
 
 async fn a_charge_stands_on_domains_and_schemes_too(_: Stack) {
@@ -219,6 +221,7 @@ async fn a_key_that_is_no_route_is_told_when_it_is_built(_: Stack) {
         ("/api/v1/:b/:a", Some("/api/v1/:a/:b")),
         ("/files/paid", None),
         ("/files", None),
+        ("/files/", None),
     ] {
         let built = routes(gate.charge_routes(table(&["/paid", key])).unwrap(), &goods).build();
         let Err(ConfigError::NoSuchRoute { route, nearest }) = &built else { panic!("{key} was taken") };
@@ -242,6 +245,14 @@ async fn a_route_that_is_there_twice_is_told_or_charged_twice(_: Stack) {
     })
     .await;
     shop.answers("GET /api/x 402>outer; GET /api/y 402>id; POST /api/x 402>405").await;
+}
+
+async fn routes_of_another_table_are_told_when_they_are_nested(_: Stack) {
+    let gate = gate(Script::new()).build().unwrap();
+    let routes = || gate.charge_routes(table(&["/api/paid"])).unwrap();
+    let other = routes().at("/paid", free());
+    let nested = panic::AssertUnwindSafe(|| routes().nest("/api", |_| other));
+    assert!(panic::catch_unwind(nested).is_err());
 }
 
 /// An error of the shop's own.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
-use x402_core::gate::PaymentGate;
+use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
+use x402_core::{gate::PaymentGate, wire::decode_payment_required};
 use x402_tests::{
     script::{Act, Script},
     serve::{Counter, Serving, encoded},
@@ -29,6 +29,7 @@ pub const CASES: &[Case] = &[
     case!(targets_without_a_path_are_charged_too).http1().only(&[Framework::Tower]),
     case!(readiness_is_honoured_and_given_back).http1().only(&[Framework::Tower]),
     case!(a_place_is_held_until_the_money_moved).http1().only(&[Framework::Tower]),
+    case!(what_a_failing_service_kept_back_is_served_when_asked_again).http1().only(&[Framework::Tower]),
     case!(a_service_that_is_not_ready_makes_the_layer_wait).http1().only(&[Framework::Tower]),
 ];
 
@@ -138,16 +139,16 @@ async fn targets_without_a_path_are_charged_too(_: Stack) {
     assert_eq!((visits.get(), script.verify_calls()), (0, 0));
 }
 
+fn request(payment: Option<&str>) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::default());
+    if let Some(payment) = payment {
+        request.headers_mut().insert("payment-signature", payment.parse().unwrap());
+    }
+    request
+}
+
 async fn readiness_is_honoured_and_given_back(_: Stack) {
     let Bare { visits, mut service, script, .. } = bare(Script::new()).await;
-    let request = |header: Option<&str>| {
-        let builder = Request::builder().uri("/");
-        let builder = match header {
-            Some(header) => builder.header("payment-signature", header),
-            None => builder,
-        };
-        builder.body(Full::<Bytes>::default()).unwrap()
-    };
     // One after the other through one service, and through clones: a refusal keeps no place.
     let mut offer = None;
     for _ in 0..5 {
@@ -163,7 +164,7 @@ async fn readiness_is_honoured_and_given_back(_: Stack) {
         let answer = service.clone().oneshot(request(Some("?"))).await.unwrap();
         assert_eq!(answer.status(), 400);
     }
-    let offer = x402_core::wire::decode_payment_required(&offer.unwrap()).unwrap();
+    let offer = decode_payment_required(&offer.unwrap()).unwrap();
     for visit in 1..=3 {
         let payment = encoded(&sign_v2(&serde_json::to_value(&offer).unwrap(), 0).await);
         let answer = ServiceExt::<Request<Full<Bytes>>>::ready(&mut service)
@@ -195,6 +196,32 @@ async fn a_place_is_held_until_the_money_moved(_: Stack) {
     });
     assert_sold(&answer.unwrap(), "tower");
     assert_eq!(visits.get(), 1);
+}
+
+async fn what_a_failing_service_kept_back_is_served_when_asked_again(_: Stack) {
+    for (charge, verified) in [(cent(), 2), (cent().settle_first(), 1)] {
+        let script = Script::new();
+        let gate = gate(script.clone()).build().unwrap();
+        gate.ready().await;
+        let visits = Counter::default();
+        let visited = visits.clone();
+        let service = gate.charge(charge).unwrap().layer(service_fn(move |_: Request<Full<Bytes>>| {
+            visited.count();
+            ready(match visited.get() {
+                1 => Err("broken"),
+                _ => Ok(Response::new(Full::<Bytes>::from(marker("late")))),
+            })
+        }));
+        let offer = service.clone().oneshot(request(None)).await.unwrap();
+        let offer = decode_payment_required(&offer.headers()["payment-required"]).unwrap();
+        let payment = encoded(&sign_v2(&serde_json::to_value(&offer).unwrap(), 0).await);
+        let pay = || service.clone().oneshot(request(Some(&payment)));
+        assert_eq!(pay().await.unwrap_err(), "broken");
+        assert_eq!(script.settle_calls(), 2 - verified);
+        assert_eq!(pay().await.unwrap().status(), 200);
+        assert_eq!(pay().await.unwrap().status(), 402);
+        assert_eq!((visits.get(), script.verify_calls(), script.settle_calls()), (2, verified, 1));
+    }
 }
 
 async fn a_service_that_is_not_ready_makes_the_layer_wait(_: Stack) {

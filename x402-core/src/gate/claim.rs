@@ -36,8 +36,10 @@ const MARGIN_SECONDS: u64 = 600;
 pub(super) struct Place {
     /// What it costs there, see [`Charge::cost`](super::Charge::cost).
     cost: u64,
-    /// Our origin, method, host, path and query, and the matched route.
+    /// Our origin, method, path and query.
     request: String,
+    /// The host that was asked for, and the matched route.
+    site: String,
     /// What is asked for there.
     options: Vec<PaymentRequirements>,
 }
@@ -54,7 +56,12 @@ impl Place {
         let host = uri.authority().map(|authority| authority.as_str().as_bytes());
         let host = host.or_else(|| headers.get(header::HOST).map(HeaderValue::as_bytes)).unwrap_or_default();
         let host = String::from_utf8_lossy(host);
-        Self { cost, request: format!("{origin} {method} {host} {asked} {route:?}"), options }
+        Self {
+            cost,
+            request: format!("{origin} {method} {asked}"),
+            site: format!("{host} {route:?}"),
+            options,
+        }
     }
 }
 
@@ -93,16 +100,16 @@ struct Held {
 }
 
 impl Held {
-    /// Whether it was presented there: in the same request, for what costs the same now, or costs what it did by the
-    /// same reckoning and is paid to the same account.
+    /// Whether it was presented there: in the same request, where what was paid is asked for, as it could buy anything
+    /// that costs the same; or by the same reckoning, which comes to another price by now, for the same account.
     fn is_for(&self, place: &Place) -> bool {
         let paid = &self.payment.requirements;
         let same_payee = |asked: &PaymentRequirements| {
             (&asked.network, &asked.asset, &asked.pay_to) == (&paid.network, &paid.asset, &paid.pay_to)
         };
-        let same_price = place.options.contains(paid)
-            || (place.cost == self.place.cost && place.options.iter().any(same_payee));
-        self.place.request == place.request && same_price
+        let same_reckoning = || (place.cost, &place.site) == (self.place.cost, &self.place.site);
+        self.place.request == place.request
+            && (place.options.contains(paid) || (same_reckoning() && place.options.iter().any(same_payee)))
     }
 }
 
@@ -144,11 +151,12 @@ impl Claims {
         let PaymentIdentity { key, fingerprint, payer, expires_at } = identity;
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.sweep(now);
-        let (payment, payer, after) = match entries.by_key.get_mut(&key).map(|entry| &mut entry.state) {
+        let (payment, payer, place, after) = match entries.by_key.get_mut(&key).map(|entry| &mut entry.state)
+        {
             None => {
                 // Without a payment it was held a moment ago.
                 let payment = payment.ok_or_else(Refusal::in_progress)?;
-                (payment, payer, After::Released)
+                (payment, payer, place, After::Released)
             }
             Some(State::InFlight) => return Err(Refusal::in_progress()),
             Some(State::Spent) => return Err(Refusal::spent()),
@@ -156,7 +164,9 @@ impl Claims {
                 return Err(Refusal::held_elsewhere());
             }
             Some(State::Held(held)) => {
-                (held.payment.clone(), held.payer.clone(), After::Held(held.debt.clone()))
+                // It stays held for where it was first presented.
+                let place = held.place.clone();
+                (held.payment.clone(), held.payer.clone(), place, After::Held(held.debt.clone()))
             }
         };
         if entries.by_key.len() >= MOST_CLAIMS && !entries.by_key.contains_key(&key) {
