@@ -1,7 +1,7 @@
 //! The routes of actix-web: which one a request is on its way to, which one it reached, and whether a table's keys are
 //! among them.
 
-use std::{collections::BTreeMap, panic};
+use std::{collections::BTreeMap, panic, str::Chars};
 
 use actix_web::{
     HttpRequest,
@@ -140,13 +140,72 @@ const VALUES: &str = "x402 a Z a@b.c a_b a-b 1 42 2026 2026-01-31 1.0 v1 en abc 
 
 /// Paths that match a pattern, made of values that fit its parameters; none, if nothing fits one of them.
 fn samples(pieces: &[Piece<'_>]) -> Vec<String> {
-    let values = values();
+    let expressions = pieces.iter().filter_map(|piece| match piece {
+        Piece::Parameter(shape) => {
+            shape.strip_prefix(':')?.rsplit_once('}').map(|(expression, _)| expression)
+        }
+        Piece::Text(_) => None,
+    });
+    let words = expressions.flat_map(|expression| ["7q", "4x"].map(|ink| word(&mut expression.chars(), ink)));
+    let values: Vec<String> = values().into_iter().chain(words).collect();
     let choices: Vec<Vec<&str>> = pieces.iter().map(|piece| choices(piece, &values)).collect();
     if choices.iter().any(Vec::is_empty) {
         return Vec::new();
     }
     let turns = choices.iter().map(Vec::len).max().unwrap_or(0);
     (0..turns).map(|turn| choices.iter().map(|choice| choice[turn % choice.len()]).collect()).collect()
+}
+
+/// A word that a regular expression may well take: of every choice the first, of every repetition the fewest. `ink` is a
+/// digit and a letter, for what may be any. Whether it is taken is seen when it is tried.
+fn word(expression: &mut Chars<'_>, ink: &str) -> String {
+    let (digit, letter) = ink.split_at(1);
+    let any = |class: char| match class {
+        'd' => digit.to_owned(),
+        'w' | 'S' | 'D' => letter.to_owned(),
+        other => other.to_string(),
+    };
+    let mut word = String::new();
+    while let Some(next) = expression.next() {
+        let atom = match next {
+            ')' => break,
+            '|' => {
+                let mut depth = 0_usize;
+                expression.find(|next| {
+                    depth = if *next == '(' { depth + 1 } else { depth };
+                    *next == ')' && depth.checked_sub(1).map(|less| depth = less).is_none()
+                });
+                break;
+            }
+            '(' => {
+                if expression.as_str().starts_with('?') {
+                    expression.find(|next| [':', '>'].contains(next));
+                }
+                self::word(expression, ink)
+            }
+            '[' => {
+                let class: String = expression.take_while(|next| *next != ']').collect();
+                match class.chars().next() {
+                    Some('^') | None => letter.to_owned(),
+                    Some('\\') => any(class.chars().nth(1).unwrap_or('w')),
+                    Some(first) => first.to_string(),
+                }
+            }
+            '\\' => expression.next().map(any).unwrap_or_default(),
+            '.' => letter.to_owned(),
+            '^' | '$' | '?' | '*' | '+' => String::new(),
+            literal => literal.to_string(),
+        };
+        let times = match expression.as_str().strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+            Some((times, rest)) => {
+                *expression = rest.chars();
+                times.split(',').next().and_then(|fewest| fewest.parse().ok()).unwrap_or(1).min(256)
+            }
+            None => 1,
+        };
+        word.push_str(&atom.repeat(times));
+    }
+    word
 }
 
 fn choices<'a>(piece: &Piece<'a>, values: &'a [String]) -> Vec<&'a str> {
@@ -216,7 +275,15 @@ mod tests {
                 Some("/0x9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e7c5b1d0a9f3e"),
             ),
             ("/{mail:[^@]+@[^@]+}", Some("/a@b.c")),
-            (r"/{odd:\d{3}-[xyz]{7}}", None),
+            (r"/{odd:\d{3}-[xyz]{7}}", Some("/777-xxxxxxx")),
+            (r"/{file:.+\.json}", Some("/q.json")),
+            (r"/{image:[^/]+\.(jpg|png)}", Some("/q.jpg")),
+            (r"/{version:v\d+\.\d+}", Some("/v7.7")),
+            (r"/{range:\d+-\d+}", Some("/7-7")),
+            ("/{pair:[A-Z]{3}-[A-Z]{3}}", Some("/AAA-AAA")),
+            (r"/{user:@\w+}", Some("/@q")),
+            (r"/{name:(?:a|(b|c))x(y)?z}", Some("/axyz")),
+            (r"/{none:a\bb}", None),
         ] {
             let Some(sample) = sample else {
                 assert!(matches!(keys(pattern), Err(ConfigError::Unchecked { .. })), "{pattern}");

@@ -1,9 +1,11 @@
 //! The middleware: it translates between poem and the gate.
 
-use std::{mem, sync::Arc};
+use std::{io, mem, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, response::Parts};
+use http::{HeaderMap, Method, header::CONTENT_LENGTH, response::Parts};
+use http_body::Body;
+use http_body_util::combinators::BoxBody;
 use poem::{
     Endpoint, Error, IntoResponse, Middleware, PathPattern, Request, Response, ResponseParts, Result,
 };
@@ -55,9 +57,8 @@ impl<E: Endpoint> Endpoint for PaymentEndpoint<E> {
             // Boxed, so that free requests carry no room for it.
             Passage::Charged(route) => Box::pin(charged(&self.inner, route, request)).await,
         };
-        // In HTTP/2, poem would send the body of an endpoint that has one.
         if bare && let Ok(response) = &mut answer {
-            response.take_body();
+            drop_body(response);
         }
         answer
     }
@@ -81,6 +82,15 @@ async fn charged<E: Endpoint>(inner: &E, route: PricedRoute, mut request: Reques
         answer => Ok(answer.unwrap_or_else(Error::into_response)),
     };
     pass.finish(Answer(answer)).await.0
+}
+
+/// The answer to a HEAD request ends with its head, which says how long the body would be: in HTTP/2, poem would send
+/// the body of an endpoint that has one.
+fn drop_body(response: &mut Response) {
+    let body: BoxBody<Bytes, io::Error> = response.take_body().into();
+    if let Some(bytes) = body.size_hint().exact().filter(|bytes| *bytes > 0) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| bytes.into());
+    }
 }
 
 /// What an endpoint answers. A failure to which the gate adds nothing stays the error it is, for those who catch it; it

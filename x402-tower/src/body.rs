@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -34,12 +35,20 @@ impl<B> GateBody<B> {
         Self { kind: Kind::Inner { body } }
     }
 
-    /// The answer to a HEAD request ends with its head: in HTTP/2, hyper would send the body of a service that has one.
-    pub(crate) fn to(bare: bool, body: B) -> Self
+    /// The answer to a HEAD request ends with its head, which says how long the body would be: in HTTP/2, hyper would
+    /// send the body of a service that has one.
+    pub(crate) fn to(bare: bool, mut response: Response<B>) -> Response<Self>
     where
         B: Body,
     {
-        if bare { Self { kind: Kind::Unsent { length: body.size_hint() } } } else { Self::new(body) }
+        if !bare {
+            return response.map(Self::new);
+        }
+        let length = response.body().size_hint();
+        if let Some(bytes) = length.exact().filter(|bytes| *bytes > 0) {
+            response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| bytes.into());
+        }
+        response.map(|_| Self { kind: Kind::Unsent { length } })
     }
 }
 

@@ -59,7 +59,7 @@ where
         match self.project().kind.project() {
             KindProjection::Free { inner, bare } => {
                 let answer = ready!(inner.poll(cx));
-                Poll::Ready(answer.map(|response| response.map(|body| GateBody::to(*bare, body))))
+                Poll::Ready(answer.map(|response| GateBody::to(*bare, response)))
             }
             KindProjection::Charged { answer } => answer.as_mut().poll(cx),
             KindProjection::Refused { answer } => {

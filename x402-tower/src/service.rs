@@ -99,5 +99,5 @@ where
             return Err(error);
         }
     };
-    Ok(pass.finish(response.map(|body| GateBody::to(bare, body))).await)
+    Ok(pass.finish(GateBody::to(bare, response)).await)
 }

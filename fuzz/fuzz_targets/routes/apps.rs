@@ -113,6 +113,18 @@ impl App {
         self.any(|group| group.guarded || group.nodes.iter().any(guarded))
     }
 
+    /// Whether a table says of a route that it is free.
+    pub fn has_free_lines(&self) -> bool {
+        let is_free = |table: &Table| table.1.iter().any(|line| line.starts_with("free"));
+        self.any(|group| group.table.as_ref().is_some_and(is_free))
+    }
+
+    /// Whether a route has paths that do not name it.
+    pub fn has_aliases(&self) -> bool {
+        let aliased = |node: &Node| matches!(node, Node::Route(route) if route.paths.len() > 1);
+        self.any(|group| group.nodes.iter().any(aliased))
+    }
+
     /// Whether a group fits, this one or one below it.
     pub fn any(&self, fits: impl Fn(&Group) -> bool) -> bool {
         fn any(group: &Group, fits: &dyn Fn(&Group) -> bool) -> bool {

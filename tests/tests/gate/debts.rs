@@ -24,6 +24,7 @@ use x402_tests::{
 use crate::{
     goods::of_everything,
     harness::{Case, Framework, Stack, case},
+    outcomes::once_free,
     shop::{Shop, Stock, cent},
     support::{MARKER, SELLER, assert_refused, assert_sold, assert_spent, marker, sign_v2},
 };
@@ -37,6 +38,10 @@ pub const CASES: &[Case] = &[
     case!(a_pending_payment_is_resumed_at_its_own_price),
     case!(a_pending_payment_is_resumed_for_its_own_payee),
     case!(a_payment_that_is_served_late_is_not_lost_to_an_answer_that_costs_nothing),
+    case!(a_pending_payment_is_resumed_for_its_own_host).http1(),
+    case!(who_hangs_up_on_a_late_answer_is_served_when_back)
+        .only(&[Framework::Axum, Framework::Tower])
+        .http1(),
     case!(two_charges_in_a_row_take_one_payment_and_say_so),
     case!(two_gates_of_a_process_sell_one_answer_for_one_payment),
     case!(what_is_given_away_is_not_cached_for_all),
@@ -155,6 +160,48 @@ async fn a_payment_that_is_served_late_is_not_lost_to_an_answer_that_costs_nothi
     assert_sold(&shop.pay("/twice", &payment).await, "/twice");
     assert_eq!(shop.counts(), (3, 1, 2));
     assert_spent(&shop.pay("/twice", &payment).await);
+}
+
+/// Whoever says two hosts, in the target and beside it, is held to both.
+async fn a_pending_payment_is_resumed_for_its_own_host(stack: Stack) {
+    for target in ["/cheap", "http://x.test/cheap"] {
+        let price = exact_with(async |request: RequestInfo| {
+            let cheap = request.headers.get("host").is_some_and(|host| host == "cheap.test");
+            Ok(if cheap { "$0.01" } else { "$100" })
+        });
+        let script = Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes]);
+        let shop = Shop::selling(stack, script, price.on(BASE_SEPOLIA).to(SELLER)).await;
+        let ask = async |host: &str, payment: &str| {
+            let head = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+            let request = match payment {
+                "" => format!("{head}\r\n"),
+                payment => format!("{head}payment-signature: {payment}\r\n\r\n"),
+            };
+            shop.serving.raw(request.as_bytes()).await.unwrap()
+        };
+        let offer = ask("cheap.test", "").await.decoded("payment-required").unwrap();
+        let payment = encoded(&sign_v2(&offer, 0).await);
+        assert_refused(&ask("cheap.test", &payment).await, 502, "settlement_pending");
+        assert_refused(&ask("dear.test", &payment).await, 409, "payment_in_progress");
+        assert_sold(&ask("Cheap.test:80", &payment).await, "/cheap");
+    }
+}
+
+/// What was settled late is charged already; as long as nothing was served for it, going away loses nothing.
+async fn who_hangs_up_on_a_late_answer_is_served_when_back(stack: Stack) {
+    let shop = Shop::open(stack, Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes])).await;
+    let payment = shop.v2("/slow").await;
+    shop.goods.let_go.notify_one();
+    assert_refused(&shop.pay("/slow", &payment).await, 502, "settlement_pending");
+    let connection = shop.paying("/slow", &payment).await;
+    shop.visits.reaches(2).await;
+    drop(connection);
+    let (answer, ()) = tokio::join!(once_free(&shop, "/slow", &payment), async {
+        shop.visits.reaches(3).await;
+        shop.goods.let_go.notify_one();
+    });
+    assert_sold(&answer, "/slow");
+    assert_eq!((shop.script.verify_calls(), shop.script.settle_calls()), (1, 2));
 }
 
 async fn two_charges_in_a_row_take_one_payment_and_say_so(stack: Stack) {

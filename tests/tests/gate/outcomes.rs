@@ -173,7 +173,7 @@ async fn a_client_that_hangs_up_while_the_handler_runs_is_not_charged(stack: Sta
 }
 
 /// The answer to a payment, once the server has noticed, in its own time, that nobody waits any more.
-async fn once_free(shop: &Shop, path: &str, payment: &Value) -> Answer {
+pub async fn once_free(shop: &Shop, path: &str, payment: &Value) -> Answer {
     loop {
         let answer = shop.pay(path, payment).await;
         if answer.status != 409 {

@@ -86,6 +86,8 @@ async fn every_method_can_pay_and_head_is_charged_as_get(stack: Stack) {
     let payment = encoded(&shop.v2("/cheap").await);
     let head = shop.send("HEAD", "/cheap", &[("payment-signature", &payment)]).await;
     assert_eq!((head.status, head.count("payment-response"), head.body.as_str()), (200, 1, ""));
+    let length = marker("/cheap").len().to_string();
+    assert_eq!(head.header("content-length"), Some(length.as_str()), "as long as it would be");
     let payment = encoded(&shop.v2("/cheap").await);
     let post = shop.send("POST", "/cheap", &[("payment-signature", &payment), ("content-length", "0")]).await;
     assert_sold(&post, "/cheap");

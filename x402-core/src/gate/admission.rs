@@ -122,10 +122,15 @@ async fn pay(
         let claim = gate.claims.take(candidate, place.clone())?;
         match Verified::verify(gate, claim).await {
             Ok(verified) => {
-                let first = priced.charge.timing == SettleTiming::BeforeHandler || verified.is_held();
-                return Ok(match first {
-                    true => Paid::Settled(Settled::settle(gate, verified).await?.serving()),
-                    false => Paid::Verified(verified),
+                return Ok(match priced.charge.timing {
+                    SettleTiming::BeforeHandler => {
+                        Paid::Settled(Settled::settle(gate, verified).await?.serving())
+                    }
+                    // Late: as long as nothing is served for it, it is owed an answer.
+                    SettleTiming::AfterHandler if verified.is_held() => {
+                        Paid::Settled(Settled::settle(gate, verified).await?)
+                    }
+                    SettleTiming::AfterHandler => Paid::Verified(verified),
                 });
             }
             Err(refusal) if refusal.is_final() => return Err(refusal),
@@ -240,8 +245,9 @@ fn receipt_header(version: Version, receipt: Receipt) -> (HeaderName, HeaderValu
 
 /// A paid answer is for its payer: no shared cache may keep it, whatever it is told in particular (RFC 9213).
 fn keep_private(headers: &mut HeaderMap) {
-    let aimed = |name: &HeaderName| {
-        name.as_str().ends_with("cdn-cache-control") || name.as_str() == "surrogate-control"
+    let aimed = |name: &HeaderName| match name.as_str() {
+        "surrogate-control" | "edge-control" | "x-accel-expires" => true,
+        other => other.ends_with("-cache-control"),
     };
     for name in headers.keys().filter(|name| aimed(name)).cloned().collect::<Vec<_>>() {
         headers.remove(name);

@@ -8,7 +8,7 @@
 //!   again, for the same request, is served once it has settled; nobody is asked to pay again.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     mem,
     sync::{Arc, LazyLock, Mutex, PoisonError},
     thread,
@@ -38,7 +38,7 @@ pub(super) struct Place {
     cost: u64,
     /// Our origin, method, path and query.
     request: String,
-    /// The host that was asked for, and the matched route.
+    /// The hosts that were asked for, and the matched route.
     site: String,
     /// What is asked for there.
     options: Vec<PaymentRequirements>,
@@ -53,16 +53,23 @@ impl Place {
     ) -> Self {
         let RequestView { method, uri, headers, route, .. } = request;
         let asked = uri.path_and_query().map_or(uri.path(), PathAndQuery::as_str);
-        let host = uri.authority().map(|authority| authority.as_str().as_bytes());
-        let host = host.or_else(|| headers.get(header::HOST).map(HeaderValue::as_bytes)).unwrap_or_default();
-        let host = String::from_utf8_lossy(host);
+        // HTTP/2 says in one what HTTP/1.1 says in the other; whoever says both says two things.
+        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+        let hosts = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes).chain(authority);
+        let hosts: BTreeSet<String> = hosts.map(canonical_host).collect();
         Self {
             cost,
             request: format!("{origin} {method} {asked}"),
-            site: format!("{host} {route:?}"),
+            site: format!("{hosts:?} {route:?}"),
             options,
         }
     }
+}
+
+fn canonical_host(host: &[u8]) -> String {
+    let host = String::from_utf8_lossy(host).to_ascii_lowercase();
+    let bare = [":80", ":443"].iter().find_map(|port| host.strip_suffix(port));
+    bare.map(str::to_owned).unwrap_or(host)
 }
 
 /// The claims of a process: a payment presented at two of its gates is still one payment.

@@ -26,7 +26,8 @@
 //! A client that goes away while its payment is settled is served when it sends the same payment again, where its request
 //! ends with it. A time limit outside of the gate looks like a client that went away: put limits inside of it. A payment
 //! that is served late, because its settlement took longer, is charged already: what would not have been charged in time
-//! leaves it with its claim to an answer.
+//! leaves it with its claim to an answer. Such a claim is good until an answer is charged, so a handler may run for it more
+//! than once.
 //!
 //! Settlement, once begun, runs in a task of its own; a client that hangs up cannot stop it.
 
