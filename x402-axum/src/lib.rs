@@ -22,6 +22,8 @@
 mod extract;
 mod routes;
 
+use std::iter;
+
 use axum::{
     Router,
     extract::{MatchedPath, NestedPath, OriginalUri},
@@ -85,39 +87,50 @@ const ROUTING: Routing = Routing {
 /// The pattern as the layered router has it: without the prefix under which that router stands itself.
 ///
 /// axum tells all the patterns on the way to a route as one, whoever matched them. The URI is what the layered router
-/// matched, so its own pattern is the end of them that fits it; where none does, nothing can be told.
+/// matched, so its own pattern is what follows the prefix; or else the one end of the whole that fits the URI, where
+/// what stands before it are patterns of the routers that handed the same URI on. Where there is no such end, or
+/// several, nothing can be told.
 fn matched_path(parts: &Parts) -> Result<Option<&str>, Unclear> {
     let Some(whole) = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str) else { return Ok(None) };
     let path = parts.uri.path();
-    let prefix = parts.extensions.get::<NestedPath>().map_or("", NestedPath::as_str).trim_end_matches('/');
-    let own = whole.strip_prefix(prefix).map(|own| if own.is_empty() { "/" } else { own });
-    let ends = whole.char_indices().filter(|(_, letter)| *letter == '/').map(|(at, _)| &whole[at..]);
-    own.into_iter().chain(ends).find(|pattern| fits(pattern, path)).map(Some).ok_or(Unclear)
-}
-
-/// Whether a path matches a pattern of axum's.
-fn fits(pattern: &str, path: &str) -> bool {
-    let (mut patterns, mut segments) = (pattern.split('/'), path.split('/'));
-    loop {
-        match (patterns.next(), segments.next()) {
-            (None, None) => return true,
-            (Some(any), Some(segment)) if any.starts_with("{*") => {
-                return patterns.next().is_none() && (!segment.is_empty() || segments.next().is_some());
-            }
-            (Some(one), Some(segment)) if one.starts_with('{') && !one.starts_with("{{") => {
-                if segment.is_empty() {
-                    return false;
-                }
-            }
-            (Some(literal), Some(segment)) if literal == segment || unescaped(literal) == segment => {}
-            _ => return false,
+    let prefix = parts.extensions.get::<NestedPath>().map_or("", NestedPath::as_str);
+    if let Some(own) = whole.strip_prefix(prefix.trim_end_matches('/')) {
+        let own = if own.is_empty() { "/" } else { own };
+        // The root of a nested service has a slash on both sides.
+        let root = own.strip_prefix('/').filter(|root| root.starts_with('/'));
+        if let Some(own) = iter::once(own).chain(root).find(|own| fits(own, path)) {
+            return Ok(Some(own));
         }
+        if !prefix.is_empty() {
+            return Err(Unclear);
+        }
+    }
+    let mut ends = slashes(whole)
+        .filter(|(before, end)| fits(end, path) && (!prefix.is_empty() || all_fit(before, path)))
+        .map(|(_, end)| end);
+    match (ends.next(), ends.next()) {
+        (Some(end), None) => Ok(Some(end)),
+        _ => Err(Unclear),
     }
 }
 
-/// A pattern has its literal braces twice.
-fn unescaped(literal: &str) -> String {
-    literal.replace("{{", "{").replace("}}", "}")
+/// What stands before a slash, and what follows from there: for each slash.
+fn slashes(pattern: &str) -> impl Iterator<Item = (&str, &str)> {
+    pattern.char_indices().filter(|(_, letter)| *letter == '/').map(|(at, _)| pattern.split_at(at))
+}
+
+/// Whether these are patterns in a row of which each fits.
+fn all_fit(patterns: &str, path: &str) -> bool {
+    patterns.is_empty() || slashes(patterns).any(|(before, last)| fits(last, path) && all_fit(before, path))
+}
+
+/// Whether a path matches a pattern, asked of the router that axum asks.
+fn fits(pattern: &str, path: &str) -> bool {
+    if !pattern.contains(['{', '}']) {
+        return pattern == path;
+    }
+    let mut router = matchit::Router::new();
+    router.insert(pattern, ()).is_ok() && router.at(path).is_ok()
 }
 
 /// Nesting strips the URI of its prefix; axum keeps the whole of it.

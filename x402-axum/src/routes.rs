@@ -19,8 +19,6 @@ use axum::{
 use tower_service::Service;
 use x402_core::gate::{ConfigError, RouteTable};
 
-use crate::unescaped;
-
 /// Stands for a parameter's value.
 const ANY: &str = "x402-any-value";
 /// Stands for a wildcard's value, which no other parameter takes.
@@ -41,10 +39,11 @@ pub(crate) fn check(app: &Router, table: &RouteTable) -> Result<(), ConfigError>
                 .as_mut()
                 .map_or(Reached::Nothing, |asked| reach(asked, method.unwrap_or(&Method::GET), pattern))
         };
-        let found = match (ask(pattern), ask(&format!("{}/{ANY}", pattern.trim_end_matches('/')))) {
+        let root = format!("{}/", pattern.trim_end_matches('/'));
+        let found = match (ask(pattern), ask(&format!("{root}{ANY}")), ask(&root)) {
             // A nested service: its root has a name, and what is below it has none and would be given away.
-            (Reached::Route(_), Reached::Service) => None,
-            (Reached::Route(found), _) => Some(found),
+            (Reached::Route(_), Reached::Service, Reached::Route(at)) if at.as_str() == root => None,
+            (Reached::Route(found), _, _) => Some(found),
             _ => None,
         };
         if found.as_ref().map(MatchedPath::as_str) != Some(pattern) {
@@ -79,10 +78,15 @@ async fn name(request: Request, _handler: Next) -> Response {
 }
 
 fn reach(asked: &mut Router, method: &Method, pattern: &str) -> Reached {
-    let segments = pattern.split('/').map(|segment| match segment {
-        rest if rest.starts_with("{*") => ANY_REST.to_owned(),
-        one if one.starts_with('{') && !one.starts_with("{{") => ANY.to_owned(),
-        literal => unescaped(literal),
+    let segments = pattern.split('/').map(|segment| {
+        let (open, close) = ("\u{1}", "\u{2}");
+        let segment = segment.replace("{{", open).replace("}}", close);
+        let made = match segment.find('{') {
+            Some(at) if segment[at..].starts_with("{*") => format!("{}{ANY_REST}", &segment[..at]),
+            Some(at) => format!("{}{ANY}", &segment[..at]),
+            None => segment,
+        };
+        made.replace(open, "{").replace(close, "}")
     });
     let path = segments.collect::<Vec<_>>().join("/");
     let Ok(request) = Request::builder().method(method).uri(path).body(Body::empty()) else {

@@ -15,7 +15,7 @@ use std::{
     pin::Pin,
 };
 
-use http::Request;
+use http::{Method, Request};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
 use x402_core::{
@@ -129,6 +129,8 @@ fn judge(
             if refused { "priced, refused" } else { "priced" }
         }
         Some(_) if gated == plain => "free",
+        // To HEAD, a service may send a body, and behind the gate tells only how long it is.
+        Some(_) if request.method() == Method::HEAD && gated.status == plain.status => "free",
         Some(handler) => {
             // A charge on a scope covers the fallback of another; a price may be meant for another route.
             let charged = guesses || (actix && is_fallback && app.any(|group| group.charged));

@@ -41,6 +41,7 @@ pub const CASES: &[Case] = &[
     case!(trailing_slash_layers_do_not_open_a_way).only(&[Framework::Axum]).http1(),
     case!(a_path_rewritten_behind_the_routes_is_refused).only(&[Framework::Axum]).http1(),
     case!(braces_in_a_path_are_no_parameter).only(&[Framework::Axum]).http1(),
+    case!(a_path_is_of_the_route_that_axum_took_whatever_its_segments_are).only(&[Framework::Axum]).http1(),
 ];
 
 const STACK: Stack = Stack { framework: Framework::Axum, wire: Wire::Http1 };
@@ -357,4 +358,18 @@ async fn braces_in_a_path_are_no_parameter(_: Stack) {
     .await;
     shop.answers("GET /{x} 200; GET /{x}/7 402>braces; GET /x 404; GET /cheap 402>/cheap").await;
     assert_eq!(shop.counts(), (2, 2, 2));
+}
+
+async fn a_path_is_of_the_route_that_axum_took_whatever_its_segments_are(_: Stack) {
+    let shop = shop(|gate, goods| {
+        let routes = shelves(goods).route("/a/{x}/{*rest}", get(sells(goods, "rest")));
+        let routes = routes.route("/v{version}", get(sells(goods, "version")));
+        let table = table().route("/a/{x}/{*rest}", cent()).unwrap().route("/v{version}", cent()).unwrap();
+        gate.charge_routes(routes, table).unwrap()
+    })
+    .await;
+    shop.answers(
+        "GET /a/b/c 402>rest; GET /a//x//..y/./ 402>rest; GET /a//x 402>rest; GET /v7 402>version; GET /v 404",
+    )
+    .await;
 }
