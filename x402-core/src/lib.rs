@@ -12,7 +12,7 @@
 //!   [`Network`](network::Network), [`Address`](address::Address).
 //! - The protocol: the model in [`payment`], its JSON and headers in [`wire`].
 //! - What others implement: the schemes' roles in [`scheme`], [`Facilitator`](facilitator::Facilitator),
-//!   [`PaymentHooks`](hooks::PaymentHooks).
+//!   [`PaymentHooks`](hooks::PaymentHooks), [`ClaimStore`](store::ClaimStore).
 //! - The gate, with the feature `gate`: the flow above, for any framework.
 
 pub mod address;
@@ -26,6 +26,7 @@ pub mod network;
 pub mod payment;
 pub mod price;
 pub mod scheme;
+pub mod store;
 pub mod wire;
 
 use std::pin::Pin;

@@ -1,0 +1,384 @@
+//! Where the state of payments is kept, so that it is the same for all instances of a service and outlives each of them.
+//!
+//! A store keeps small records and knows nothing of what they say. What makes it one is [`swap`](ClaimStore::swap): a
+//! record is replaced only by who has seen the latest one. All that is decided about payments is decided by those who
+//! write the records, with that alone.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    fmt,
+    hash::{BuildHasher, RandomState},
+    str::FromStr,
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::BoxFuture;
+
+/// Keeps records, for one process or for many.
+///
+/// An operation that returned is seen by every later one, of any instance. After an error it may have happened or not:
+/// whoever wrote asks again, and finds their own [`Stamp`], or not.
+pub trait ClaimStore: Send + Sync + 'static {
+    /// The record, unless there is none or it expired.
+    fn load(&self, key: &Key) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
+
+    /// Puts `next` in the place of the record that carries the stamp `seen`; with `None` for it, where there is no
+    /// record; with `None` for `next`, nothing stays there. All at once, or not at all: of two that have seen the
+    /// same, one gets there. Where the record carries the stamp of `next` already, it has happened.
+    fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> impl Future<Output = Result<Swapped, StoreError>> + Send;
+
+    /// The records of a space that are marked [`open`](Record::open), by their ids.
+    fn open(&self, space: &str) -> impl Future<Output = Result<BTreeMap<String, Stored>, StoreError>> + Send;
+}
+
+/// What a record is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Who writes it, and about what kind of thing.
+    pub space: Cow<'static, str>,
+    /// Which thing.
+    pub id: String,
+}
+
+impl Key {
+    /// A key.
+    pub fn new(space: impl Into<Cow<'static, str>>, id: impl Into<String>) -> Self {
+        Self { space: space.into(), id: id.into() }
+    }
+}
+
+/// What is to be kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Names this writing.
+    pub stamp: Stamp,
+    /// What it says: JSON. There may be a signed payment in it.
+    pub state: String,
+    /// Whether something is still to be done about it, even after a restart.
+    pub open: bool,
+    /// How long it is to be kept, from now. To the second is exact enough.
+    pub keep: Duration,
+}
+
+/// What is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Names the writing that put it there.
+    pub stamp: Stamp,
+    /// What it says.
+    pub state: String,
+    /// How long ago it was written, by the store's clock: those of several instances differ.
+    pub age: Duration,
+}
+
+/// What came of a swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Swapped {
+    /// It happened.
+    Done,
+    /// Another record is there, or none.
+    Lost(Option<Stored>),
+}
+
+/// Names one writing of a record: no other has the same, in any process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Stamp(u128);
+
+impl Stamp {
+    /// A new one.
+    #[expect(clippy::new_without_default, reason = "no two are equal, so there is no default")]
+    pub fn new() -> Self {
+        static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(u128::from(*PROCESS) << 64 | u128::from(LAST.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for Stamp {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let digits = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        number.map(Self).ok_or_else(|| StoreError::corrupt("a stamp has 32 hexadecimal digits"))
+    }
+}
+
+/// Both leave the state out: there may be a signed payment in it.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stamp, open, keep, .. } = self;
+        let mut shown = f.debug_struct("Record");
+        shown.field("stamp", stamp).field("open", open).field("keep", keep).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stamp, age, .. } = self;
+        f.debug_struct("Stored").field("stamp", stamp).field("age", age).finish_non_exhaustive()
+    }
+}
+
+/// A store that did not do its work.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What went wrong with a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// It did not answer: what was asked for may have happened.
+    Unavailable,
+    /// It has no room: what was asked for did not happen.
+    Full,
+    /// What it keeps is not what was put there.
+    Corrupt,
+}
+
+impl StoreError {
+    /// It did not answer.
+    pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let source: Arc<dyn std::error::Error + Send + Sync> = Arc::from(source.into());
+        let message = format!("the claim store did not do its work: {source}");
+        Self { kind: StoreErrorKind::Unavailable, message, source: Some(source) }
+    }
+
+    /// It has no room for another record.
+    pub fn full(records: usize) -> Self {
+        let message = format!("the claim store is full: it keeps {records} records");
+        Self { kind: StoreErrorKind::Full, message, source: None }
+    }
+
+    /// What it keeps is not what was put there; `expected` says what was to be there.
+    pub fn corrupt(expected: impl fmt::Display) -> Self {
+        let message = format!("the claim store holds what nobody put there: expected {expected}");
+        Self { kind: StoreErrorKind::Corrupt, message, source: None }
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+/// Keeps records in this process: nothing of them is left when it ends, and no other process sees them. Clones are the
+/// same store.
+#[derive(Clone)]
+pub struct MemoryStore {
+    records: Arc<Mutex<Records>>,
+    capacity: usize,
+    now: fn() -> Duration,
+}
+
+#[derive(Default)]
+struct Records {
+    by_key: HashMap<Key, Kept>,
+    /// The size at which the expired are next swept out: the cost of sweeping is spread over as many records.
+    sweep_at: usize,
+}
+
+struct Kept {
+    record: Record,
+    since: Duration,
+}
+
+impl Kept {
+    fn is_expired(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= self.record.keep
+    }
+
+    fn stored(&self, now: Duration) -> Stored {
+        let Record { stamp, state, .. } = self.record.clone();
+        Stored { stamp, state, age: now.saturating_sub(self.since) }
+    }
+}
+
+impl MemoryStore {
+    /// An empty store for a million records at most.
+    pub fn new() -> Self {
+        Self::with_capacity(1_000_000)
+    }
+
+    /// An empty store for so many records at most.
+    pub fn with_capacity(records: usize) -> Self {
+        Self { records: Arc::default(), capacity: records, now: uptime }
+    }
+
+    /// The one of this process, which its gates share unless told otherwise: a payment presented at two of them is
+    /// still one payment.
+    pub fn of_process() -> Self {
+        static STORE: LazyLock<MemoryStore> = LazyLock::new(MemoryStore::new);
+        STORE.clone()
+    }
+
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn swap_now(&self, key: &Key, seen: Option<Stamp>, next: Option<Record>) -> Result<Swapped, StoreError> {
+        let now = (self.now)();
+        let mut records = self.records();
+        let found = records.by_key.get(key).filter(|kept| !kept.is_expired(now));
+        let stamp = found.map(|kept| kept.record.stamp);
+        match next {
+            Some(next) if stamp == Some(next.stamp) => {}
+            _ if stamp != seen => return Ok(Swapped::Lost(found.map(|kept| kept.stored(now)))),
+            None => {
+                records.by_key.remove(key);
+            }
+            Some(next) => {
+                if stamp.is_none() {
+                    records.sweep(now, self.capacity);
+                    if records.by_key.len() >= self.capacity {
+                        return Err(StoreError::full(self.capacity));
+                    }
+                }
+                records.by_key.insert(key.clone(), Kept { record: next, since: now });
+            }
+        }
+        Ok(Swapped::Done)
+    }
+}
+
+/// Since some moment in the life of this process.
+fn uptime() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
+}
+
+impl Records {
+    fn sweep(&mut self, now: Duration, capacity: usize) {
+        if self.by_key.len() >= self.sweep_at {
+            self.by_key.retain(|_, kept| !kept.is_expired(now));
+            self.sweep_at = (self.by_key.len() * 2).clamp(1024.min(capacity), capacity);
+        }
+    }
+}
+
+impl ClaimStore for MemoryStore {
+    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        let now = (self.now)();
+        let records = self.records();
+        Ok(records.by_key.get(key).filter(|kept| !kept.is_expired(now)).map(|kept| kept.stored(now)))
+    }
+
+    async fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> Result<Swapped, StoreError> {
+        self.swap_now(key, seen, next)
+    }
+
+    async fn open(&self, space: &str) -> Result<BTreeMap<String, Stored>, StoreError> {
+        let now = (self.now)();
+        let records = self.records();
+        let open = records
+            .by_key
+            .iter()
+            .filter(|(key, kept)| key.space == space && kept.record.open && !kept.is_expired(now));
+        Ok(open.map(|(key, kept)| (key.id.clone(), kept.stored(now))).collect())
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryStore({} records)", self.records().by_key.len())
+    }
+}
+
+/// A [`ClaimStore`] with its type erased.
+#[derive(Clone)]
+pub struct AnyClaimStore(Arc<dyn Erased>);
+
+impl AnyClaimStore {
+    /// Erases the type.
+    pub fn new(store: impl ClaimStore) -> Self {
+        Self(Arc::new(store))
+    }
+}
+
+impl ClaimStore for AnyClaimStore {
+    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        self.0.load(key).await
+    }
+
+    async fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> Result<Swapped, StoreError> {
+        self.0.swap(key, seen, next).await
+    }
+
+    async fn open(&self, space: &str) -> Result<BTreeMap<String, Stored>, StoreError> {
+        self.0.open(space).await
+    }
+}
+
+impl fmt::Debug for AnyClaimStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyClaimStore")
+    }
+}
+
+trait Erased: Send + Sync {
+    fn load<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
+    fn swap<'a>(
+        &'a self,
+        key: &'a Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> BoxFuture<'a, Result<Swapped, StoreError>>;
+    fn open<'a>(&'a self, space: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, Stored>, StoreError>>;
+}
+
+impl<S: ClaimStore> Erased for S {
+    fn load<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        Box::pin(ClaimStore::load(self, key))
+    }
+
+    fn swap<'a>(
+        &'a self,
+        key: &'a Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> BoxFuture<'a, Result<Swapped, StoreError>> {
+        Box::pin(ClaimStore::swap(self, key, seen, next))
+    }
+
+    fn open<'a>(&'a self, space: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, Stored>, StoreError>> {
+        Box::pin(ClaimStore::open(self, space))
+    }
+}
