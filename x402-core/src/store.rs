@@ -382,3 +382,41 @@ impl<S: ClaimStore> Erased for S {
         Box::pin(ClaimStore::open(self, space))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(store: &MemoryStore, id: usize, keep: u64) -> Result<Swapped, StoreError> {
+        let keep = Duration::from_secs(keep);
+        let record = Record { stamp: Stamp::new(), state: String::new(), open: false, keep };
+        store.swap_now(&Key::new("test", id.to_string()), None, Some(record))
+    }
+
+    #[test]
+    fn what_expired_makes_room_and_what_is_kept_does_not() {
+        let store = MemoryStore::with_capacity(10_000);
+        for id in 0..50_000 {
+            assert_eq!(fill(&store, id, 0).unwrap(), Swapped::Done);
+        }
+        assert!(store.records().by_key.len() < 2_100);
+        for id in 50_000..60_000 {
+            assert_eq!(fill(&store, id, 60).unwrap(), Swapped::Done);
+        }
+        assert_eq!(fill(&store, 60_000, 60).unwrap_err().kind(), StoreErrorKind::Full);
+        assert!(
+            matches!(fill(&store, 50_000, 60).unwrap(), Swapped::Lost(Some(_))),
+            "what is there is there"
+        );
+    }
+
+    #[test]
+    fn no_two_writings_have_one_stamp_and_each_is_read_as_it_was_written() {
+        let stamps: std::collections::HashSet<Stamp> = (0..1000).map(|_| Stamp::new()).collect();
+        assert_eq!(stamps.len(), 1000);
+        assert!(stamps.iter().all(|stamp| stamp.to_string().parse::<Stamp>().unwrap() == *stamp));
+        for bad in ["", "12", "+0000000000000000000000000000001", "zz000000000000000000000000000000"] {
+            assert_eq!(bad.parse::<Stamp>().unwrap_err().kind(), StoreErrorKind::Corrupt, "{bad:?}");
+        }
+    }
+}

@@ -89,7 +89,7 @@ pub(super) async fn admit(
         Ok(None) => Err(Refusal::unpaid()),
         Ok(Some(presented)) => {
             asked.version = presented.version();
-            match Matched::find(gate, &offer, &presented) {
+            match Matched::find(gate, &offer, &presented).await {
                 Ok(candidates) => {
                     let options = offer.requirements().cloned().collect();
                     let place = Place::new(&gate.origin, priced.cost, request, options);
@@ -119,12 +119,12 @@ async fn pay(
 ) -> Result<Paid, Refusal> {
     let mut refused = None;
     for candidate in candidates {
-        let claim = gate.claims.take(candidate, place.clone())?;
+        let claim = gate.claims.take(candidate, place.clone()).await?;
         match Verified::verify(gate, claim).await {
             Ok(verified) => {
                 return Ok(match priced.charge.timing {
                     SettleTiming::BeforeHandler => {
-                        Paid::Settled(Settled::settle(gate, verified).await?.serving())
+                        Paid::Settled(Settled::settle(gate, verified).await?.serving().await?)
                     }
                     // Late: as long as nothing is served for it, it is owed an answer.
                     SettleTiming::AfterHandler if verified.is_held() => {
@@ -181,7 +181,7 @@ impl Pass {
     /// There is no answer to finish: the handler failed. A payment settled before it keeps its claim to an answer.
     pub fn fail(self) {
         if let Some(Paid::Settled(settled)) = self.ticket.map(|ticket| ticket.state) {
-            let _ = settled.unserved();
+            settled.failed();
         }
     }
 }
@@ -198,6 +198,8 @@ impl Ticket {
         // What is charged for nothing worth its price is owed an answer: a failure of ours, and, where the charge was to
         // follow, whatever would not have been charged then.
         let owed = is_ours(status) || (!first && (is_failure(status) || *uncharged));
+        let (version, speech, charge) = (self.version, self.speech, &self.priced.charge);
+        let encode = |refusal: Refusal| refusal.encode(Some(&Asked { charge, offer: None, version, speech }));
         let settled = match self.state {
             Paid::Settled(settled) => {
                 if first && *uncharged {
@@ -205,17 +207,18 @@ impl Ticket {
                 }
                 settled
             }
-            Paid::Verified(_) if is_failure(status) => return Ok(()),
-            Paid::Verified(_) if *uncharged => {
+            Paid::Verified(verified) if is_failure(status) => {
+                verified.into_claim().end().await;
+                return Ok(());
+            }
+            Paid::Verified(verified) if *uncharged => {
+                verified.into_claim().end().await;
                 keep_private(headers);
                 return Ok(());
             }
-            Paid::Verified(verified) => Settled::settle(&self.gate, verified).await.map_err(|refusal| {
-                let (version, speech) = (self.version, self.speech);
-                refusal.encode(Some(&Asked { charge: &self.priced.charge, offer: None, version, speech }))
-            })?,
+            Paid::Verified(verified) => Settled::settle(&self.gate, verified).await.map_err(encode)?,
         };
-        let receipt = if owed { settled.unserved() } else { settled.served() };
+        let receipt = if owed { settled.unserved().await } else { settled.served().await.map_err(encode)? };
         let (name, value) = receipt_header(self.version, receipt);
         headers.insert(name, value);
         keep_private(headers);

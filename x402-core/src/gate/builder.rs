@@ -1,21 +1,35 @@
 //! A gate: who settles, in which schemes, for which origin.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use http::{HeaderName, Uri};
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
-    Charge, ConfigError, RequestDecision, RequestInfo, RouteTable, Toll, capabilities::Capabilities,
-    claim::Claims, request::RequestHook,
+    Charge, ConfigError, RequestDecision, RequestInfo, RouteTable, Toll,
+    capabilities::Capabilities,
+    claim::{Background, Claims},
+    event::{self, Listeners, PaymentEvent},
+    request::RequestHook,
+    settle::Running,
 };
 use crate::{
     facilitator::{AnyFacilitator, Facilitator},
     hooks::{HookList, PaymentHooks},
     network::Network,
     scheme::ServerScheme,
+    store::{AnyClaimStore, ClaimStore, MemoryStore},
     wire::{PAYMENT_SIGNATURE, X_PAYMENT},
 };
+
+/// How long the record of a payment in work stands without being renewed.
+const LEASE: Duration = Duration::from_secs(30);
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
 /// Charges for requests. Cheap to clone; every clone is the same gate.
 #[derive(Clone)]
@@ -53,6 +67,9 @@ impl PaymentGate {
             request_hooks: Vec::new(),
             v1: true,
             aliases: Vec::new(),
+            store: None,
+            lease: LEASE,
+            listeners: Listeners::default(),
         }
     }
 
@@ -62,7 +79,7 @@ impl PaymentGate {
         self.inner.capabilities.ready().await;
     }
 
-    /// Waits until no settlement is under way. A settlement outlives a client that hangs up, but not the runtime the
+    /// Waits until no settlement is under way, and the state of all payments is written. A settlement outlives a client that hangs up, but not the runtime the
     /// gate was built in: call this when the server has shut down, before the process ends.
     pub async fn settled(&self) {
         // The sender lives in `self`.
@@ -111,6 +128,9 @@ pub struct GateBuilder {
     request_hooks: Vec<RequestHook>,
     v1: bool,
     aliases: Vec<HeaderName>,
+    store: Option<AnyClaimStore>,
+    lease: Duration,
+    listeners: Listeners,
 }
 
 impl GateBuilder {
@@ -159,6 +179,28 @@ impl GateBuilder {
         self
     }
 
+    /// Where the state of payments is kept. Without it, in this process: then give several instances, or one that may be
+    /// killed, a store that they share and that lasts.
+    pub fn store(mut self, store: impl ClaimStore) -> Self {
+        self.store = Some(AnyClaimStore::new(store));
+        self
+    }
+
+    /// How long a payment that was in work stands still when its instance died, before another one takes it up. 30 seconds
+    /// unless set. An instance at work renews its payments well within this time, so let it be many times what the store
+    /// takes to answer.
+    pub fn claim_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease.max(SHORTEST_LEASE);
+        self
+    }
+
+    /// Hears of every change in the state of a payment, like a ledger. It is called on the request's way, so let it be
+    /// quick, like sending into a channel.
+    pub fn on_event(mut self, listener: impl Fn(&PaymentEvent) + Send + Sync + 'static) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
     /// The gate. It begins to ask the facilitator what it supports.
     ///
     /// # Errors
@@ -171,6 +213,12 @@ impl GateBuilder {
             return Err(ConfigError::NoScheme);
         }
         let runtime = Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+        event::describe();
+        let settling = watch::Sender::new(0);
+        let store = self.store.unwrap_or_else(|| AnyClaimStore::new(MemoryStore::of_process()));
+        let background = background(runtime.clone(), settling.clone());
+        let claims = Claims::new(store, self.lease, self.listeners, background);
+        runtime.spawn(Claims::keep_renewing(Arc::downgrade(&claims), self.lease));
         let inner = GateInner {
             origin,
             capabilities: Capabilities::watch(facilitator.clone(), &runtime),
@@ -180,8 +228,8 @@ impl GateBuilder {
             request_hooks: self.request_hooks,
             v1: self.v1,
             aliases: self.aliases,
-            claims: Claims::of_process(),
-            settling: watch::Sender::new(0),
+            claims,
+            settling,
             runtime,
         };
         Ok(PaymentGate { inner: Arc::new(inner) })
@@ -192,6 +240,22 @@ impl fmt::Debug for GateBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GateBuilder").field("origin", &self.origin).finish_non_exhaustive()
     }
+}
+
+/// Work that is done, whether or not somebody waits for it: at once if it can be, which is so where records are kept in
+/// memory.
+fn background(runtime: Handle, settling: watch::Sender<usize>) -> Background {
+    Box::new(move |mut work| {
+        let _inside = runtime.enter();
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
+        let running = Running::begin(&settling);
+        runtime.spawn(async move {
+            work.await;
+            drop(running);
+        });
+    })
 }
 
 /// The origin without a trailing slash, if it is an http(s) URL without query.

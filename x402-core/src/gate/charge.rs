@@ -1,12 +1,14 @@
 //! What a route costs, as it is configured.
 
 use std::{
+    any::type_name,
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::request::{RequestDecision, RequestHook, RequestInfo};
 use crate::{
@@ -48,7 +50,7 @@ where
         let price = compute(request);
         Box::pin(async move { Ok(price.await?.into_price()?) }) as BoxFuture<'static, _>
     };
-    Unplaced { scheme: "exact", price: PriceSource::Computed(Arc::new(compute)) }
+    Unplaced { scheme: "exact", price: PriceSource::Computed(Arc::new(compute), type_name::<F>()) }
 }
 
 /// A price still without a network; see [`exact`].
@@ -92,7 +94,8 @@ impl Unaddressed {
         F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Address, BoxError>> + Send + 'static,
     {
-        self.paid(PayTo::Computed(Arc::new(move |request| Box::pin(compute(request)))))
+        let compute = move |request| Box::pin(compute(request)) as BoxFuture<'static, _>;
+        self.paid(PayTo::Computed(Arc::new(compute), type_name::<F>()))
     }
 
     fn paid(self, pay_to: PayTo) -> Charge {
@@ -109,6 +112,7 @@ impl Unaddressed {
             mime_type: None,
             timing: SettleTiming::AfterHandler,
             request_hooks: Vec::new(),
+            hook_names: Vec::new(),
             unpaid_body: None,
             settlement_failed_body: None,
         }
@@ -124,6 +128,7 @@ pub struct Charge {
     pub(super) mime_type: Option<String>,
     pub(super) timing: SettleTiming,
     pub(super) request_hooks: Vec<RequestHook>,
+    hook_names: Vec<&'static str>,
     pub(super) unpaid_body: Option<UnpaidBody>,
     pub(super) settlement_failed_body: Option<SettlementFailedBody>,
 }
@@ -174,6 +179,7 @@ impl Charge {
         Fut: Future<Output = RequestDecision> + Send + 'static,
     {
         self.request_hooks.push(Arc::new(move |request| Box::pin(hook(request))));
+        self.hook_names.push(type_name::<F>());
         self
     }
 
@@ -197,24 +203,35 @@ impl Charge {
     }
 }
 
+/// What a charge costs, as numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cost {
+    /// The same wherever it is configured alike. What is computed or hooked is the same where the code is: closures of
+    /// one function are, whatever they hold.
+    pub(super) anywhere: u64,
+    /// In this process, what is computed or hooked is the same for clones alone.
+    here: u64,
+}
+
 impl Charge {
-    /// What it costs, as a number. Fixed prices are the same wherever they are configured alike, in another worker or
-    /// another instance too; what is computed or hooked is the same for clones alone.
-    pub(super) fn cost(&self) -> u64 {
+    /// What it costs.
+    pub(super) fn cost(&self) -> Cost {
         let mut hasher = DefaultHasher::new();
         format!("{self:?}").hash(&mut hasher);
+        self.hook_names.hash(&mut hasher);
+        let anywhere = hasher.finish();
         for PaymentOption { price, pay_to, .. } in &self.options {
-            if let PriceSource::Computed(compute) = price {
+            if let PriceSource::Computed(compute, _) = price {
                 Arc::as_ptr(compute).addr().hash(&mut hasher);
             }
-            if let PayTo::Computed(compute) = pay_to {
+            if let PayTo::Computed(compute, _) = pay_to {
                 Arc::as_ptr(compute).addr().hash(&mut hasher);
             }
         }
         for hook in &self.request_hooks {
             Arc::as_ptr(hook).addr().hash(&mut hasher);
         }
-        hasher.finish()
+        Cost { anywhere, here: hasher.finish() }
     }
 }
 
@@ -324,14 +341,15 @@ type Compute<T> = Arc<dyn Fn(RequestInfo) -> BoxFuture<'static, Result<T, BoxErr
 #[derive(Clone)]
 pub(super) enum PriceSource {
     Fixed(Result<PriceSpec, PriceError>),
-    Computed(Compute<PriceSpec>),
+    /// And the name of its code.
+    Computed(Compute<PriceSpec>, &'static str),
 }
 
 impl fmt::Debug for PriceSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(price) => price.fmt(f),
-            Self::Computed(_) => f.write_str("computed"),
+            Self::Computed(_, name) => write!(f, "computed by {name}"),
         }
     }
 }
@@ -339,14 +357,15 @@ impl fmt::Debug for PriceSource {
 #[derive(Clone)]
 pub(super) enum PayTo {
     Fixed(Result<Address, (String, AddressError)>),
-    Computed(Compute<Address>),
+    /// And the name of its code.
+    Computed(Compute<Address>, &'static str),
 }
 
 impl fmt::Debug for PayTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(address) => address.fmt(f),
-            Self::Computed(_) => f.write_str("computed"),
+            Self::Computed(_, name) => write!(f, "computed by {name}"),
         }
     }
 }

@@ -38,6 +38,7 @@ mod capabilities;
 mod charge;
 mod claim;
 mod error;
+mod event;
 mod grpc;
 mod offer;
 mod refusal;
@@ -56,6 +57,7 @@ pub use charge::{
     exact_with,
 };
 pub use error::ConfigError;
+pub use event::{PaymentEvent, PaymentState};
 pub use request::{RequestDecision, RequestInfo, RequestView};
 pub use response::{HandlerResponse, Head, Uncharged};
 pub use table::RouteTable;

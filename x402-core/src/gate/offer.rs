@@ -110,7 +110,7 @@ async fn options(
         };
         let (token, amount) = match &option.price {
             PriceSource::Fixed(price) => price.clone().and_then(|price| price.resolve(network)),
-            PriceSource::Computed(compute) => compute(seen(&mut info, request))
+            PriceSource::Computed(compute, _) => compute(seen(&mut info, request))
                 .await
                 .map_err(|error| Refusal::misconfigured(format!("the price could not be computed: {error}")))?
                 .resolve(network),
@@ -120,7 +120,7 @@ async fn options(
             PayTo::Fixed(payee) => {
                 payee.clone().map_err(|(_, error)| Refusal::misconfigured(error.to_string()))?
             }
-            PayTo::Computed(compute) => compute(seen(&mut info, request)).await.map_err(|error| {
+            PayTo::Computed(compute, _) => compute(seen(&mut info, request)).await.map_err(|error| {
                 Refusal::misconfigured(format!("the payee could not be computed: {error}"))
             })?,
         };
@@ -205,14 +205,29 @@ pub(super) struct Matched {
 impl Matched {
     /// The options the payment may mean, best first. Version 2 says which; version 1 names only scheme and network,
     /// so its content decides, and where that is the same for several, each may be the one.
-    pub(super) fn find(gate: &GateInner, offer: &Offer, presented: &Presented) -> Result<Vec<Self>, Refusal> {
+    pub(super) async fn find(
+        gate: &GateInner,
+        offer: &Offer,
+        presented: &Presented,
+    ) -> Result<Vec<Self>, Refusal> {
         let version = presented.version();
         if version == Version::V1 && !gate.v1 {
             return Err(Refusal::rejected(Reason::INVALID_VERSION));
         }
-        if let Some(held) = Self::held(gate, offer, presented) {
-            return Ok(vec![held]);
+        let matched = Self::of_offer(gate, offer, presented);
+        // What is held is found by whoever claims it; here, only where more than that option, or none, may be meant.
+        if !matches!((&matched, version), (Ok(_), Version::V2)) {
+            for identity in Self::meant(gate, offer, presented) {
+                if gate.claims.holds(&identity).await? {
+                    return Ok(vec![Self { payment: None, identity }]);
+                }
+            }
         }
+        matched
+    }
+
+    fn of_offer(gate: &GateInner, offer: &Offer, presented: &Presented) -> Result<Vec<Self>, Refusal> {
+        let version = presented.version();
         let mut matched = Vec::new();
         let mut refusal = Refusal::rejected(Reason::NO_MATCH);
         let spoken = offer.options.iter().filter(|option| option.speaks(version));
@@ -234,20 +249,20 @@ impl Matched {
         if matched.is_empty() { Err(refusal) } else { Ok(matched) }
     }
 
-    /// A payment that may have been made already, whatever is offered by now. It is found by what the client says it
-    /// is; what is served for it, and for how much, is what was held.
-    fn held(gate: &GateInner, offer: &Offer, presented: &Presented) -> Option<Self> {
-        let find = |payload: &Value, option: &PaymentRequirements| {
+    /// What it may be that was made already, whatever is offered by now: as the client says. What is served for it, and
+    /// for how much, is what was held.
+    fn meant(gate: &GateInner, offer: &Offer, presented: &Presented) -> Vec<PaymentIdentity> {
+        let read = |payload: &Value, option: &PaymentRequirements| {
             let scheme = gate.scheme(&option.scheme, &option.network)?;
-            let identity = scheme.inspect(presented.version(), payload, option).ok()?.identity;
-            gate.claims.holds(&identity).then_some(Self { payment: None, identity })
+            Some(scheme.inspect(presented.version(), payload, option).ok()?.identity)
         };
         match presented {
-            Presented::V2(payment) => find(&payment.payload, &payment.accepted),
+            Presented::V2(payment) => read(&payment.payload, &payment.accepted).into_iter().collect(),
             Presented::V1 { payload, .. } => offer
                 .requirements()
                 .filter(|option| names(presented, option))
-                .find_map(|option| find(payload, option)),
+                .filter_map(|option| read(payload, option))
+                .collect(),
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     access::NotPaid,
     charge::{Charge, CustomBody},
-    grpc,
+    event, grpc,
     offer::Offer,
     request::RequestView,
     toll::HEADER_LIMIT,
@@ -16,6 +16,7 @@ use crate::{
     address::Address,
     facilitator::{FacilitatorError, FacilitatorErrorKind},
     payment::{self, PendingSettlement, Reason, SettleResponse, Version},
+    store::StoreError,
     wire::{self, DecodeError, PAYMENT_REQUIRED, PaymentRequiredV1},
 };
 
@@ -179,6 +180,21 @@ impl Refusal {
         Self::new(Kind::NotReady, "payment_unavailable").explain(message)
     }
 
+    /// The claim store did not do its work, and nothing was charged.
+    pub(super) fn store(error: &StoreError) -> Self {
+        tracing::error!(%error, "payments cannot be claimed; paid routes answer 503");
+        Self::not_ready(
+            "payments cannot be taken right now; nothing was charged, the payment can be sent again",
+        )
+    }
+
+    /// The money moved, and the claim store does not take that.
+    pub(super) fn unserved(error: &StoreError) -> Self {
+        tracing::error!(%error, "a payment was settled, and its answer is held back: that it is served cannot be written");
+        Self::new(Kind::NotReady, Reason::SETTLEMENT_PENDING.as_str())
+            .explain("the payment was settled; send the same payment again shortly for its answer, do not sign another")
+    }
+
     /// The facilitator did not do its work, and nothing was charged.
     pub(super) fn facilitator(call: &str, error: &FacilitatorError) -> Self {
         tracing::error!(call, ?error, "the payment facilitator failed");
@@ -214,6 +230,24 @@ impl Refusal {
         !matches!(self.0.kind, Kind::Rejected)
     }
 
+    /// What it is, as counters have it.
+    pub(super) fn name(&self) -> &'static str {
+        match self.0.kind {
+            Kind::Unpaid => "unpaid",
+            Kind::Rejected => "rejected",
+            Kind::Malformed => "malformed",
+            Kind::Forbidden => "forbidden",
+            Kind::InProgress => "in_progress",
+            Kind::Spent => "spent",
+            Kind::NotSettled(_) => "not_settled",
+            Kind::Pending(_) => "pending",
+            Kind::NotReady => "not_ready",
+            Kind::BadGateway => "bad_gateway",
+            Kind::Misconfigured => "misconfigured",
+            Kind::NoRoute => "no_route",
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self.0.kind {
             Kind::Unpaid | Kind::Rejected | Kind::Spent | Kind::NotSettled(_) => StatusCode::PAYMENT_REQUIRED,
@@ -229,6 +263,7 @@ impl Refusal {
 
     /// The answer.
     pub(super) fn encode(self, asked: Option<&Asked<'_>>) -> Response<Bytes> {
+        event::refused(&self);
         let status = self.status();
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::{builder::GateInner, claim::Claim, refusal::Refusal, verify::Verified};
+use super::{builder::GateInner, claim::Claim, event, refusal::Refusal, verify::Verified};
 use crate::{
     amount::Amount,
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
@@ -38,21 +38,31 @@ impl Settled {
 
     /// The handler is still to run: until [`served`](Self::served), a handler that fails leaves the payment with a
     /// claim to an answer.
-    pub(super) fn serving(mut self) -> Self {
-        self.claim.serving(self.receipt.clone());
-        self
+    pub(super) async fn serving(mut self) -> Result<Self, Refusal> {
+        match self.claim.serving(self.receipt.clone()).await {
+            Ok(()) => Ok(self),
+            Err(refusal) => {
+                self.claim.end().await;
+                Err(refusal)
+            }
+        }
     }
 
     /// The answer is on its way.
-    pub(super) fn served(mut self) -> Receipt {
-        self.claim.spent();
-        self.receipt
+    pub(super) async fn served(self) -> Result<Receipt, Refusal> {
+        self.claim.spend().await.map(|()| self.receipt)
     }
 
     /// There is no answer worth its price.
-    pub(super) fn unserved(mut self) -> Receipt {
-        self.claim.settled(self.receipt.clone());
+    pub(super) async fn unserved(mut self) -> Receipt {
+        self.claim.owed(self.receipt.clone());
+        self.claim.end().await;
         self.receipt
+    }
+
+    /// There is no answer at all.
+    pub(super) fn failed(mut self) {
+        self.claim.owed(self.receipt);
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -65,10 +75,10 @@ impl Settled {
 }
 
 /// Counts the settlements under way.
-struct Running(watch::Sender<usize>);
+pub(super) struct Running(watch::Sender<usize>);
 
 impl Running {
-    fn begin(counter: &watch::Sender<usize>) -> Self {
+    pub(super) fn begin(counter: &watch::Sender<usize>) -> Self {
         counter.send_modify(|running| *running += 1);
         Self(counter.clone())
     }
@@ -81,8 +91,18 @@ impl Drop for Running {
 }
 
 async fn settle(gate: Arc<GateInner>, mut claim: Claim) -> Result<Settled, Refusal> {
-    if let Some(receipt) = claim.unserved().cloned() {
-        return Ok(Settled { claim, receipt });
+    match receipt(&gate, &mut claim).await {
+        Ok(receipt) => Ok(Settled { claim, receipt }),
+        Err(refusal) => {
+            claim.end().await;
+            Err(refusal)
+        }
+    }
+}
+
+async fn receipt(gate: &Arc<GateInner>, claim: &mut Claim) -> Result<Receipt, Refusal> {
+    if let Some(receipt) = claim.unserved() {
+        return Ok(receipt.clone());
     }
     let resumed = claim.is_held();
     if !resumed {
@@ -91,15 +111,15 @@ async fn settle(gate: Arc<GateInner>, mut claim: Claim) -> Result<Settled, Refus
             let payer = Some(claim.payer().clone());
             return Err(Refusal::not_settled(SettleResponse::failed(reason, network, payer)));
         }
-        claim.unresolved(None);
+        claim.settling().await?;
     }
-    let receipt = match call(&gate, &claim).await {
+    let receipt = match call(gate, claim).await {
         Ok(SettleResponse::Settled(receipt)) => receipt,
-        Ok(answer) => recover(&gate, &mut claim, answer, resumed).await?,
+        Ok(answer) => recover(gate, claim, answer, resumed).await?,
         Err(error) => {
             match gate.hooks.on_settle_failure(claim.payment(), &Failure::Unavailable(&error)).await {
-                Some(receipt) => receipt,
-                None if resumed || error.may_have_acted() => return Err(unresolved(&claim, Some(&error))),
+                Some(receipt) => by_hook(receipt),
+                None if resumed || error.may_have_acted() => return Err(unresolved(claim, Some(&error))),
                 None => {
                     claim.released();
                     return Err(Refusal::facilitator("settle", &error));
@@ -116,8 +136,14 @@ async fn settle(gate: Arc<GateInner>, mut claim: Claim) -> Result<Settled, Refus
         transaction = receipt.transaction.as_ref().map(tracing::field::display),
         "payment settled"
     );
-    tell_hooks(gate, &claim, &receipt).await;
-    Ok(Settled { claim, receipt })
+    tell_hooks(gate.clone(), claim, &receipt).await;
+    Ok(receipt)
+}
+
+/// A hook takes it as settled.
+fn by_hook(receipt: Receipt) -> Receipt {
+    event::allowed_by_failure();
+    receipt
 }
 
 /// A hook that panics changes nothing about money that moved.
@@ -138,7 +164,7 @@ async fn recover(
 ) -> Result<Receipt, Refusal> {
     let watched = claim.pending().map(|pending| pending.transaction.clone());
     if let SettleResponse::Pending(pending) = &answer {
-        claim.unresolved(Some(pending.clone()));
+        claim.sent(pending.clone()).await;
         // Once more, the same: a facilitator looks its transaction up and waits again.
         if let Ok(again @ (SettleResponse::Settled(_) | SettleResponse::Pending(_))) = call(gate, claim).await
         {
@@ -149,12 +175,12 @@ async fn recover(
         return Ok(receipt);
     }
     if let Some(receipt) = gate.hooks.on_settle_failure(claim.payment(), &Failure::Refused(&answer)).await {
-        return Ok(receipt);
+        return Ok(by_hook(receipt));
     }
     match &answer {
         SettleResponse::Settled(receipt) => Ok(receipt.clone()),
         SettleResponse::Pending(pending) => {
-            claim.unresolved(Some(pending.clone()));
+            claim.sent(pending.clone()).await;
             Err(Refusal::pending(pending.clone()))
         }
         // We asked before, and our first attempt may be what stands in the way of this one. Only the failure of the

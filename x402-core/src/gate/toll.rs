@@ -10,7 +10,7 @@ use super::{
     Charge, ConfigError, PaymentGate, RouteTable,
     admission::{Pass, admit},
     builder::GateInner,
-    charge::{PayTo, PaymentOption, PriceSource},
+    charge::{Cost, PayTo, PaymentOption, PriceSource},
     offer::{Standing, longest_resource, requirements},
     refusal::Refusal,
     request::RequestView,
@@ -45,7 +45,7 @@ type ByPattern = HashMap<String, Vec<(RouteKey, Option<Arc<Priced>>)>>;
 
 /// A charge checked against the gate, and the offer last made of it.
 pub(super) struct Priced {
-    pub(super) cost: u64,
+    pub(super) cost: Cost,
     pub(super) charge: Charge,
     pub(super) standing: ArcSwapOption<Standing>,
 }
@@ -243,11 +243,11 @@ fn check_option(
     let payee = match &option.pay_to {
         PayTo::Fixed(Ok(payee)) => Some(payee.clone()),
         PayTo::Fixed(Err((text, why))) => return Err(ConfigError::PayTo { text: text.clone(), why: *why }),
-        PayTo::Computed(_) => None,
+        PayTo::Computed(..) => None,
     };
     let (token, amount) = match &option.price {
         PriceSource::Fixed(price) => price.clone()?.resolve(network)?,
-        PriceSource::Computed(_) => match asset::default_token(network) {
+        PriceSource::Computed(..) => match asset::default_token(network) {
             Some(token) => (token, Amount::from(1)),
             None => return Ok(None),
         },

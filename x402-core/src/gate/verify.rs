@@ -1,7 +1,8 @@
 //! Verifying: from a claimed payment to one that will settle.
 
-use super::{builder::GateInner, claim::Claim, refusal::Refusal};
+use super::{builder::GateInner, claim::Claim, event, refusal::Refusal};
 use crate::{
+    address::Address,
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
     hooks::{Failure, Proceed},
     payment::{Payment, VerifyResponse},
@@ -19,30 +20,16 @@ impl Verified {
         if claim.is_held() {
             return Ok(Self { claim });
         }
-        let payment = claim.payment();
-        if let Proceed::Abort(reason) = gate.hooks.before_verify(payment).await {
-            return Err(Refusal::rejected(reason));
-        }
-        let payer = match call(gate, &claim).await {
-            Ok(VerifyResponse::Valid { .. }) => claim.payer().clone(),
-            Ok(refused @ VerifyResponse::Invalid(_)) => {
-                let recovered = gate.hooks.on_verify_failure(payment, &Failure::Refused(&refused)).await;
-                match (recovered, refused) {
-                    (Some(payer), _) => payer,
-                    (None, VerifyResponse::Invalid(refusal)) => return Err(Refusal::invalid(refusal)),
-                    (None, VerifyResponse::Valid { .. }) => claim.payer().clone(),
-                }
+        match payer(gate, &claim).await {
+            Ok(payer) => {
+                claim.verified(payer);
+                Ok(Self { claim })
             }
-            Err(error) => match gate.hooks.on_verify_failure(payment, &Failure::Unavailable(&error)).await {
-                Some(payer) => payer,
-                None => return Err(Refusal::facilitator("verify", &error)),
-            },
-        };
-        if let Proceed::Abort(reason) = gate.hooks.after_verify(payment).await {
-            return Err(Refusal::rejected(reason));
+            Err(refusal) => {
+                claim.end().await;
+                Err(refusal)
+            }
         }
-        claim.verified(payer);
-        Ok(Self { claim })
     }
 
     /// Whether its settlement was begun before, and must be ended before anything is served for it.
@@ -56,6 +43,38 @@ impl Verified {
 
     pub(super) fn into_claim(self) -> Claim {
         self.claim
+    }
+}
+
+/// Who pays, if the facilitator finds the payment valid, or a hook says so.
+async fn payer(gate: &GateInner, claim: &Claim) -> Result<Address, Refusal> {
+    let payment = claim.payment();
+    if let Proceed::Abort(reason) = gate.hooks.before_verify(payment).await {
+        return Err(Refusal::rejected(reason));
+    }
+    let (recovered, refusal) = match call(gate, claim).await {
+        Ok(VerifyResponse::Valid { .. }) => (None, None),
+        Ok(VerifyResponse::Invalid(refused)) => {
+            let answer = VerifyResponse::Invalid(refused.clone());
+            let recovered = gate.hooks.on_verify_failure(payment, &Failure::Refused(&answer)).await;
+            (recovered, Some(Refusal::invalid(refused)))
+        }
+        Err(error) => {
+            let recovered = gate.hooks.on_verify_failure(payment, &Failure::Unavailable(&error)).await;
+            (recovered, Some(Refusal::facilitator("verify", &error)))
+        }
+    };
+    let payer = match (recovered, refusal) {
+        (Some(payer), _) => {
+            event::allowed_by_failure();
+            payer
+        }
+        (None, None) => claim.payer().clone(),
+        (None, Some(refusal)) => return Err(refusal),
+    };
+    match gate.hooks.after_verify(payment).await {
+        Proceed::Continue => Ok(payer),
+        Proceed::Abort(reason) => Err(Refusal::rejected(reason)),
     }
 }
 

@@ -1,0 +1,131 @@
+//! What is written about a payment.
+
+use serde::{Deserialize, Serialize};
+
+use super::place::Place;
+use crate::{
+    address::Address,
+    amount::Amount,
+    network::Network,
+    payment::{
+        JsonMap, Payment, PaymentPayload, PaymentRequirements, PendingSettlement, Receipt, TransactionId,
+        TransactionIdError,
+    },
+    store::StoreError,
+};
+
+/// The record of a payment. None: it is free to be claimed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub(super) enum Entry {
+    /// Somebody is at work on it, and nothing was asked of anyone that could move its money.
+    Claimed,
+    /// Its money may have moved, or did, and nothing was served for it.
+    Held(Box<Held>),
+    /// It bought its answer.
+    Spent,
+}
+
+/// A payment that is owed an answer. It is resumed as it was first presented, for what it was: the identity
+/// alone can be read off the chain by anyone, and prices may have changed since.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Held {
+    /// Somebody is at work on it.
+    pub(super) busy: bool,
+    pub(super) debt: Debt,
+    pub(super) fingerprint: String,
+    pub(super) payer: Address,
+    pub(super) place: Place,
+    pub(super) payload: PaymentPayload,
+    pub(super) requirements: PaymentRequirements,
+}
+
+/// Why a payment is held.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "WrittenDebt", into = "WrittenDebt")]
+pub(super) enum Debt {
+    /// Whether the money moved is not known; the transaction to watch, if one is.
+    Unresolved(Option<PendingSettlement>),
+    /// The money moved, and nothing was served for it.
+    Unserved(Receipt),
+}
+
+impl Entry {
+    pub(super) fn write(&self) -> String {
+        serde_json::to_string(self).expect("an entry is JSON")
+    }
+
+    pub(super) fn read(state: &str) -> Result<Self, StoreError> {
+        serde_json::from_str(state)
+            .map_err(|error| StoreError::corrupt(format_args!("the state of a payment: {error}")))
+    }
+}
+
+impl Held {
+    pub(super) fn payment(&self) -> Payment {
+        Payment { payload: self.payload.clone(), requirements: self.requirements.clone() }
+    }
+}
+
+/// A debt as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "camelCase")]
+enum WrittenDebt {
+    Unresolved { settlement: Option<Settlement> },
+    Unserved { settlement: Settlement },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Settlement {
+    transaction: Option<String>,
+    network: Network,
+    payer: Option<Address>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    amount: Option<Amount>,
+    #[serde(default, skip_serializing_if = "JsonMap::is_empty")]
+    extensions: JsonMap,
+}
+
+impl From<Debt> for WrittenDebt {
+    fn from(debt: Debt) -> Self {
+        match debt {
+            Debt::Unresolved(pending) => {
+                let settlement =
+                    pending.map(|PendingSettlement { transaction, network, payer }| Settlement {
+                        transaction: Some(transaction.to_string()),
+                        network,
+                        payer,
+                        amount: None,
+                        extensions: JsonMap::new(),
+                    });
+                Self::Unresolved { settlement }
+            }
+            Debt::Unserved(Receipt { transaction, network, payer, amount, extensions }) => {
+                let transaction = transaction.map(|id| id.to_string());
+                Self::Unserved { settlement: Settlement { transaction, network, payer, amount, extensions } }
+            }
+        }
+    }
+}
+
+impl TryFrom<WrittenDebt> for Debt {
+    type Error = TransactionIdError;
+
+    fn try_from(written: WrittenDebt) -> Result<Self, TransactionIdError> {
+        let id = |text: Option<String>| text.map(|text| text.parse::<TransactionId>()).transpose();
+        Ok(match written {
+            WrittenDebt::Unserved { settlement } => {
+                let Settlement { transaction, network, payer, amount, extensions } = settlement;
+                Self::Unserved(Receipt { transaction: id(transaction)?, network, payer, amount, extensions })
+            }
+            WrittenDebt::Unresolved { settlement } => {
+                let pending = settlement.map(|Settlement { transaction, network, payer, .. }| {
+                    let pending = |transaction| PendingSettlement { transaction, network, payer };
+                    Ok(id(transaction)?.map(pending))
+                });
+                Self::Unresolved(pending.transpose()?.flatten())
+            }
+        })
+    }
+}

@@ -1,0 +1,595 @@
+//! One payment buys one answer: claims on payments.
+//!
+//! A claim is taken before a payment is verified, and ends in one of these ways:
+//!
+//! - *Released*: nothing was charged, and the payment can be presented again.
+//! - *Spent*: it bought its answer, and buys no other.
+//! - *Held*: the money may have moved, or it did and nothing was served for it. Whoever presents the same payment
+//!   again, for the same request, is served once it has settled; nobody is asked to pay again.
+//!
+//! What is claimed is written into a [`ClaimStore`], where other instances find it, and where it stays when this one is
+//! killed. Whoever is at work on a payment has its record for as long as they renew it; a record that is not renewed
+//! is free to be taken up from where it stands. Whoever thought that they still had it find another's stamp on it, and
+//! serve nothing.
+//!
+//! | Killed | The record says | The payment, presented again |
+//! |---|---|---|
+//! | before the facilitator is asked to settle | claimed | is new |
+//! | while it is asked | held, unresolved | is settled once more, which a facilitator does once, and served |
+//! | before a handler's answer, settled first | held, unserved | is served |
+//! | from when the answer was to leave | spent | buys nothing: the answer may have arrived |
+
+mod entry;
+mod place;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{Mutex, oneshot};
+
+use self::entry::{Debt, Entry, Held};
+pub(super) use self::place::Place;
+use super::{
+    event::{Listeners, PaymentEvent, PaymentState},
+    offer::Matched,
+    refusal::Refusal,
+};
+use crate::{
+    BoxFuture,
+    address::Address,
+    payment::{Payment, PendingSettlement, Receipt},
+    scheme::PaymentIdentity,
+    store::{AnyClaimStore, ClaimStore, Key, Record, Stamp, StoreError, StoreErrorKind, Stored, Swapped},
+};
+
+/// Where the records are.
+const SPACE: &str = "gate";
+/// How long a spent payment is remembered at most. By then the chain itself knows that it is spent.
+const SPENT_FOR: u64 = 24 * 60 * 60;
+/// How long it is remembered after its payment expired, and a claim after its lease.
+const MARGIN: u64 = 600;
+/// How long an answer is owed.
+const HELD_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How often a record is renewed in one lease.
+const RENEWALS: u32 = 3;
+/// How often a store is asked whose answer did not come: what is written bears a stamp, and is written once.
+const ATTEMPTS: usize = 3;
+
+/// The claims of a gate.
+pub(super) struct Claims {
+    store: AnyClaimStore,
+    /// How long a record stands for somebody at work.
+    lease: Duration,
+    listeners: Listeners,
+    background: Background,
+    /// The claims that are to be renewed.
+    live: std::sync::Mutex<HashMap<u64, Arc<Mutex<Written>>>>,
+}
+
+/// Runs what is to be done when nobody waits for it any more.
+pub(super) type Background = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+
+/// The record of a claim, as it was written last.
+struct Written {
+    key: Key,
+    stamp: Stamp,
+    state: String,
+    keep: Duration,
+    /// The stamps of what may have been written since.
+    tried: Vec<Stamp>,
+}
+
+/// What came of writing.
+enum Unwritten {
+    /// Another has the payment by now.
+    Lost(Option<Stored>),
+    Store(StoreError),
+}
+
+impl Claims {
+    pub(super) fn new(
+        store: AnyClaimStore,
+        lease: Duration,
+        listeners: Listeners,
+        background: Background,
+    ) -> Arc<Self> {
+        Arc::new(Self { store, lease, listeners, background, live: Default::default() })
+    }
+
+    /// Renews what is at work, until these claims are gone.
+    pub(super) async fn keep_renewing(this: Weak<Self>, lease: Duration) {
+        loop {
+            tokio::time::sleep(lease / RENEWALS).await;
+            let Some(claims) = this.upgrade() else { return };
+            claims.renew().await;
+        }
+    }
+
+    async fn renew(&self) {
+        let live: Vec<_> = self.live().iter().map(|(serial, written)| (*serial, written.clone())).collect();
+        for (serial, written) in live {
+            let mut written = written.lock().await;
+            if !self.live().contains_key(&serial) {
+                continue;
+            }
+            let (state, keep) = (written.state.clone(), written.keep);
+            match self.rewrite(&mut written, state, keep).await {
+                Ok(()) => {}
+                Err(Unwritten::Lost(_)) => {
+                    tracing::error!(
+                        payment = written.key.id,
+                        "another instance took up a payment in work here: it was not renewed in time"
+                    );
+                }
+                Err(Unwritten::Store(error)) => {
+                    tracing::warn!(%error, "a payment in work could not be renewed");
+                }
+            }
+        }
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Mutex<Written>>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a payment of this identity is held.
+    pub(super) async fn holds(&self, identity: &PaymentIdentity) -> Result<bool, Refusal> {
+        let found = self.load(&key(identity)).await.map_err(|error| Refusal::store(&error))?;
+        let entry = found.map(|found| Entry::read(&found.state)).transpose();
+        Ok(matches!(entry.map_err(|error| Refusal::store(&error))?, Some(Entry::Held(_))))
+    }
+
+    /// Claims a payment, or says why it cannot be had.
+    pub(super) async fn take(self: &Arc<Self>, matched: Matched, place: Place) -> Result<Claim, Refusal> {
+        let (payment, identity) = matched.into_parts();
+        self.claim(payment, identity, place).await
+    }
+
+    async fn claim(
+        self: &Arc<Self>,
+        payment: Option<Box<Payment>>,
+        identity: PaymentIdentity,
+        place: Place,
+    ) -> Result<Claim, Refusal> {
+        let store_failed = |error: StoreError| Refusal::store(&error);
+        let key = key(&identity);
+        let mut found = match payment {
+            Some(_) => None,
+            None => self.load(&key).await.map_err(store_failed)?,
+        };
+        // Whoever lost to somebody who is done by now has another chance.
+        for _ in 0..ATTEMPTS {
+            let seen = found.as_ref().map(|found| found.stamp);
+            let held = match &found {
+                Some(stored) => self.standing(stored)?,
+                None => None,
+            };
+            let (taken, entry, keep) = match held {
+                None => {
+                    // Without a payment it was held a moment ago.
+                    let Some(payment) = &payment else { return Err(Refusal::in_progress()) };
+                    let PaymentIdentity { fingerprint, payer, .. } = identity.clone();
+                    let (payment, place) = (payment.clone(), place.clone());
+                    let taken = Taken { payment, fingerprint, payer, place, after: After::Released };
+                    (taken, Entry::Claimed, self.lease + Duration::from_secs(MARGIN))
+                }
+                Some(held) if held.fingerprint != identity.fingerprint => {
+                    return Err(Refusal::held_elsewhere());
+                }
+                Some(mut held) => {
+                    let payment = Box::new(held.payment());
+                    if !held.place.buys(&payment.requirements, &place) {
+                        return Err(Refusal::held_elsewhere());
+                    }
+                    held.busy = true;
+                    let Held { fingerprint, payer, place, debt, .. } = (*held).clone();
+                    // It stays held for where it was first presented.
+                    let taken = Taken { payment, fingerprint, payer, place, after: After::Held(debt) };
+                    (taken, Entry::Held(held), HELD_FOR)
+                }
+            };
+            let (state, stamp) = (entry.write(), Stamp::new());
+            match self.swap(&key, seen, stamp, &state, keep).await {
+                Ok(()) => {
+                    let written = Written { key, stamp, state, keep, tried: Vec::new() };
+                    return Ok(Claim::new(self.clone(), written, taken, identity.expires_at));
+                }
+                Err(Unwritten::Lost(now)) => found = now,
+                Err(Unwritten::Store(error)) => {
+                    // It may be there all the same, and would stand in the way for a lease.
+                    let this = self.clone();
+                    let undo = async move {
+                        let _ = this.store.swap(&key, Some(stamp), None).await;
+                    };
+                    (self.background)(Box::pin(undo));
+                    return Err(Refusal::store(&error));
+                }
+            }
+        }
+        Err(Refusal::in_progress())
+    }
+
+    /// What a record says of a payment that is presented: it is free, it is held, or it cannot be had.
+    fn standing(&self, stored: &Stored) -> Result<Option<Box<Held>>, Refusal> {
+        let at_work = stored.age < self.lease;
+        match Entry::read(&stored.state).map_err(|error| Refusal::store(&error))? {
+            Entry::Claimed if at_work => Err(Refusal::in_progress()),
+            Entry::Held(held) if held.busy && at_work => Err(Refusal::in_progress()),
+            Entry::Claimed => Ok(None),
+            Entry::Held(held) => Ok(Some(held)),
+            Entry::Spent => Err(Refusal::spent()),
+        }
+    }
+
+    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        let mut attempt = 1;
+        loop {
+            match self.store.load(key).await {
+                Err(error) if is_passing(&error) && attempt < ATTEMPTS => attempt += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        stamp: Stamp,
+        state: &str,
+        keep: Duration,
+    ) -> Result<(), Unwritten> {
+        let mut attempt = 1;
+        loop {
+            let record = Record { stamp, state: state.to_owned(), open: false, keep };
+            match self.store.swap(key, seen, Some(record)).await {
+                Ok(Swapped::Done) => return Ok(()),
+                Ok(Swapped::Lost(found)) => return Err(Unwritten::Lost(found)),
+                Err(error) if is_passing(&error) && attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(Unwritten::Store(error)),
+            }
+        }
+    }
+
+    /// Writes the next state of a claim.
+    async fn rewrite(&self, written: &mut Written, state: String, keep: Duration) -> Result<(), Unwritten> {
+        let stamp = Stamp::new();
+        let mut seen = written.stamp;
+        loop {
+            match self.swap(&written.key, Some(seen), stamp, &state, keep).await {
+                Ok(()) => {
+                    let (key, tried) = (written.key.clone(), Vec::new());
+                    *written = Written { key, stamp, state, keep, tried };
+                    return Ok(());
+                }
+                // It is ours: the answer to an earlier write was lost.
+                Err(Unwritten::Lost(Some(found))) if written.tried.contains(&found.stamp) => {
+                    written.tried.retain(|tried| *tried != found.stamp);
+                    seen = found.stamp;
+                }
+                Err(error) => {
+                    if let Unwritten::Store(_) = &error {
+                        written.tried.push(stamp);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Does it, whether or not somebody still waits for it.
+    async fn detached<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        (self.background)(Box::pin(async move {
+            let _ = tell.send(work.await); // whoever waited may have gone
+        }));
+        told.await.ok()
+    }
+}
+
+/// Whether it may help to ask again.
+fn is_passing(error: &StoreError) -> bool {
+    error.kind() == StoreErrorKind::Unavailable
+}
+
+fn key(identity: &PaymentIdentity) -> Key {
+    Key::new(SPACE, identity.key.clone())
+}
+
+/// What a claim is taken with.
+struct Taken {
+    /// As it was first presented.
+    payment: Box<Payment>,
+    fingerprint: String,
+    payer: Address,
+    place: Place,
+    after: After,
+}
+
+/// What becomes of a payment whose claim ends.
+enum After {
+    Released,
+    Held(Debt),
+    /// Held if the handler failed; spent if its client went away, or going away would be a way to run the handler
+    /// again and again.
+    Served(Receipt),
+}
+
+/// The right to use a payment, until it ends. Dropped, it ends without anybody waiting for it.
+pub(super) struct Claim(Option<Box<Open>>);
+
+/// A claim that has not ended.
+struct Open {
+    claims: Arc<Claims>,
+    serial: u64,
+    key: Key,
+    written: Arc<Mutex<Written>>,
+    taken: Taken,
+    /// When the payment can no longer be settled.
+    expires_at: u64,
+    verified: bool,
+}
+
+impl Claim {
+    fn new(claims: Arc<Claims>, written: Written, taken: Taken, expires_at: u64) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let serial = LAST.fetch_add(1, Ordering::Relaxed);
+        let (key, written) = (written.key.clone(), Arc::new(Mutex::new(written)));
+        claims.live().insert(serial, written.clone());
+        let open = Open { claims, serial, key, written, taken, expires_at, verified: false };
+        open.tell(PaymentState::Claimed);
+        Self(Some(Box::new(open)))
+    }
+
+    fn open(&self) -> &Open {
+        self.0.as_deref().expect("a claim is open until it ends")
+    }
+
+    fn open_mut(&mut self) -> &mut Open {
+        self.0.as_deref_mut().expect("a claim is open until it ends")
+    }
+
+    pub(super) fn payment(&self) -> &Payment {
+        &self.open().taken.payment
+    }
+
+    pub(super) fn payer(&self) -> &Address {
+        &self.open().taken.payer
+    }
+
+    /// Whether its settlement was begun before, and must be ended before anything is served for it.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.open().taken.after, After::Held(_))
+    }
+
+    /// The settlement that was made before, and nothing served for.
+    pub(super) fn unserved(&self) -> Option<&Receipt> {
+        match &self.open().taken.after {
+            After::Held(Debt::Unserved(receipt)) => Some(receipt),
+            _ => None,
+        }
+    }
+
+    /// The transaction to watch, if one is known.
+    pub(super) fn pending(&self) -> Option<&PendingSettlement> {
+        match &self.open().taken.after {
+            After::Held(Debt::Unresolved(pending)) => pending.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// It would settle, as far as can be known; `payer` is who pays.
+    pub(super) fn verified(&mut self, payer: Address) {
+        let open = self.open_mut();
+        open.verified = true;
+        open.taken.payer = payer;
+        open.tell(PaymentState::Verified);
+    }
+
+    /// The settlement begins: from here on the money may have moved. Where that cannot be written, it must not.
+    pub(super) async fn settling(&mut self) -> Result<(), Refusal> {
+        let debt = Debt::Unresolved(None);
+        self.write_held(&debt).await.map_err(|error| error.refusal(Refusal::store))?;
+        let open = self.open_mut();
+        open.taken.after = After::Held(debt);
+        open.tell(PaymentState::Settling);
+        Ok(())
+    }
+
+    /// The transaction that may move the money.
+    pub(super) async fn sent(&mut self, pending: PendingSettlement) {
+        let debt = Debt::Unresolved(Some(pending));
+        // Without it, its facilitator is asked all the same.
+        let _ = self.write_held(&debt).await;
+        self.open_mut().taken.after = After::Held(debt);
+    }
+
+    /// The money surely did not move.
+    pub(super) fn released(&mut self) {
+        self.open_mut().taken.after = After::Released;
+    }
+
+    /// The money moved, and an answer is owed for it.
+    pub(super) fn settled(&mut self, receipt: Receipt) {
+        let open = self.open_mut();
+        open.tell(PaymentState::Settled(receipt.clone()));
+        open.taken.after = After::Held(Debt::Unserved(receipt));
+    }
+
+    /// The money moved, and the handler is to run. Where that cannot be written, it must not: its client could go away
+    /// and come again.
+    pub(super) async fn serving(&mut self, receipt: Receipt) -> Result<(), Refusal> {
+        let debt = Debt::Unserved(receipt.clone());
+        self.write_held(&debt).await.map_err(|error| error.refusal(Refusal::unserved))?;
+        self.open_mut().taken.after = After::Served(receipt);
+        Ok(())
+    }
+
+    /// The handler failed: the answer is owed.
+    pub(super) fn owed(&mut self, receipt: Receipt) {
+        self.open_mut().taken.after = After::Held(Debt::Unserved(receipt));
+    }
+
+    /// The answer is to leave. Where that cannot be written, it must not: it could be had again.
+    pub(super) async fn spend(mut self) -> Result<(), Refusal> {
+        let mut open = self.0.take().expect("a claim is open until it ends");
+        let claims = open.claims.clone();
+        let spent = claims.detached(async move {
+            let (state, keep) = (Entry::Spent.write(), open.spent_for());
+            let mut written = open.written.clone().lock_owned().await;
+            let outcome = open.claims.rewrite(&mut written, state, keep).await;
+            drop(written);
+            match outcome {
+                Ok(()) => {
+                    open.close();
+                    open.tell(PaymentState::Spent);
+                    Ok(())
+                }
+                Err(lost @ Unwritten::Lost(_)) => {
+                    open.close();
+                    Err(lost.refusal(Refusal::unserved))
+                }
+                Err(Unwritten::Store(error)) => {
+                    open.owe();
+                    open.conclude().await;
+                    Err(Refusal::unserved(&error))
+                }
+            }
+        });
+        spent.await.unwrap_or_else(|| Err(Refusal::unknown(None)))
+    }
+
+    /// Ends as it stands, and waits until that is written.
+    pub(super) async fn end(mut self) {
+        let open = self.0.take().expect("a claim is open until it ends");
+        let claims = open.claims.clone();
+        claims.detached(open.conclude()).await;
+    }
+
+    async fn write_held(&self, debt: &Debt) -> Result<(), Unwritten> {
+        let open = self.open();
+        let state = open.held(debt, true).write();
+        open.claims.rewrite(&mut *open.written.lock().await, state, HELD_FOR).await
+    }
+}
+
+impl Unwritten {
+    fn refusal(&self, trouble: impl FnOnce(&StoreError) -> Refusal) -> Refusal {
+        match self {
+            Self::Store(error) => trouble(error),
+            Self::Lost(found) => match found.as_ref().map(|found| Entry::read(&found.state)) {
+                Some(Ok(Entry::Spent)) => Refusal::spent(),
+                _ => Refusal::in_progress(),
+            },
+        }
+    }
+}
+
+impl Open {
+    fn held(&self, debt: &Debt, busy: bool) -> Entry {
+        let Taken { payment, fingerprint, payer, place, .. } = &self.taken;
+        let Payment { payload, requirements } = Payment::clone(payment);
+        Entry::Held(Box::new(Held {
+            busy,
+            debt: debt.clone(),
+            fingerprint: fingerprint.clone(),
+            payer: payer.clone(),
+            place: place.clone(),
+            payload,
+            requirements,
+        }))
+    }
+
+    fn spent_for(&self) -> Duration {
+        let left = self.expires_at.saturating_sub(now());
+        Duration::from_secs(left.min(SPENT_FOR) + MARGIN)
+    }
+
+    /// What was to be served is owed.
+    fn owe(&mut self) {
+        if let After::Served(receipt) = &self.taken.after {
+            self.taken.after = After::Held(Debt::Unserved(receipt.clone()));
+        }
+    }
+
+    /// It is not to be renewed any more.
+    fn close(&self) {
+        self.claims.live().remove(&self.serial);
+    }
+
+    async fn conclude(self: Box<Self>) {
+        self.close();
+        let mut written = self.written.lock().await;
+        let (state, outcome) = match &self.taken.after {
+            After::Released => {
+                if self.verified {
+                    tracing::info!(
+                        payer = %self.taken.payer, "a payment was verified and not settled; it is released"
+                    );
+                }
+                let released = self.claims.store.swap(&written.key, Some(written.stamp), None).await;
+                (PaymentState::Released, released.map(|_| ()).map_err(Unwritten::Store))
+            }
+            After::Served(_) => {
+                let keep = self.spent_for();
+                (PaymentState::Spent, self.claims.rewrite(&mut written, Entry::Spent.write(), keep).await)
+            }
+            After::Held(debt) => {
+                let state = match debt {
+                    Debt::Unserved(_) => PaymentState::Owed,
+                    Debt::Unresolved(Some(pending)) => PaymentState::Pending(pending.transaction.clone()),
+                    Debt::Unresolved(None) => PaymentState::Unresolved,
+                };
+                let held = self.held(debt, false).write();
+                (state, self.claims.rewrite(&mut written, held, HELD_FOR).await)
+            }
+        };
+        drop(written);
+        match outcome {
+            Ok(()) => self.tell(state),
+            Err(Unwritten::Lost(_)) => {
+                tracing::error!(payment = self.key.id, "another instance took up a payment in work here");
+            }
+            Err(Unwritten::Store(error)) => {
+                let state = state.name();
+                tracing::error!(%error, state, "the end of a claim could not be written; its lease will end it");
+            }
+        }
+    }
+
+    fn tell(&self, state: PaymentState) {
+        let event = || PaymentEvent {
+            payment: self.key.id.clone(),
+            state: state.clone(),
+            payer: self.taken.payer.clone(),
+            requirements: self.taken.payment.requirements.clone(),
+            request: self.taken.place.request().to_owned(),
+        };
+        self.claims.listeners.tell(event, &state);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let Some(mut open) = self.0.take() else { return };
+        if thread::panicking() {
+            open.owe();
+        }
+        let claims = open.claims.clone();
+        (claims.background)(Box::pin(open.conclude()));
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+use std::sync::Mutex as StdMutex;
+
+use serde_json::json;
+
+use super::*;
+use crate::{gate::request::RequestView, store::MemoryStore};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// The claims of one instance, of those that share a store.
+fn claims_on(store: &MemoryStore, lease: Duration) -> Arc<Claims> {
+    let background: Background = Box::new(|mut work| {
+        let polled = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(polled.is_ready(), "a store in memory answers at once");
+    });
+    Claims::new(AnyClaimStore::new(store.clone()), lease, Listeners::default(), background)
+}
+
+fn claims() -> Arc<Claims> {
+    claims_on(&MemoryStore::new(), LONG)
+}
+
+fn payment() -> Box<Payment> {
+    let requirements = json!({
+        "scheme": "exact", "network": "eip155:84532", "amount": "1", "asset": "0x1", "payTo": "0x2",
+        "maxTimeoutSeconds": 60,
+    });
+    let payload = json!({ "x402Version": 1, "accepted": requirements, "payload": { "signature": "0x4" } });
+    Box::new(Payment {
+        payload: serde_json::from_value(payload).unwrap(),
+        requirements: serde_json::from_value(requirements).unwrap(),
+    })
+}
+
+fn identity(key: &str, fingerprint: &str) -> PaymentIdentity {
+    let (key, fingerprint) = (key.to_owned(), fingerprint.to_owned());
+    PaymentIdentity { key, fingerprint, payer: "0x3".parse().unwrap(), expires_at: 100 }
+}
+
+fn place(cost: u64, uri: &'static str) -> Place {
+    let (uri, headers) = (http::Uri::from_static(uri), http::HeaderMap::new());
+    let method = &http::Method::GET;
+    let view = RequestView { method, uri: &uri, headers: &headers, route: None, access: None };
+    let cost = serde_json::from_value(json!({ "anywhere": cost, "here": cost })).unwrap();
+    Place::new("https://a.b", cost, view, vec![payment().requirements])
+}
+
+async fn take(claims: &Arc<Claims>, key: &str, fingerprint: &str) -> Result<Claim, Refusal> {
+    claims.claim(Some(payment()), identity(key, fingerprint), place(1, "/")).await
+}
+
+/// The name of the refusal, or `claimed`.
+async fn outcome(claims: &Arc<Claims>, key: &str) -> &'static str {
+    take(claims, key, "x").await.map_or_else(|refusal| refusal.name(), |_| "claimed")
+}
+
+fn receipt() -> Receipt {
+    Receipt {
+        transaction: Some("0xabc".parse().unwrap()),
+        network: crate::network::BASE,
+        payer: Some("0x3".parse().unwrap()),
+        amount: Some(crate::amount::Amount::from(1)),
+        extensions: Default::default(),
+    }
+}
+
+fn pending() -> PendingSettlement {
+    PendingSettlement { transaction: "0xabc".parse().unwrap(), network: crate::network::BASE, payer: None }
+}
+
+#[tokio::test]
+async fn a_payment_is_claimed_once() {
+    let claims = claims();
+    let claim = take(&claims, "a", "x").await.ok().unwrap();
+    assert_eq!(outcome(&claims, "a").await, "in_progress");
+    assert_eq!(outcome(&claims, "b").await, "claimed", "another payment");
+    drop(claim);
+    let claim = take(&claims, "a", "x").await.ok().unwrap();
+    assert!(claim.spend().await.is_ok());
+    assert_eq!(outcome(&claims, "a").await, "spent");
+}
+
+#[tokio::test]
+async fn two_instances_on_one_store_are_one() {
+    let store = MemoryStore::new();
+    let (one, other) = (claims_on(&store, LONG), claims_on(&store, LONG));
+    let claim = take(&one, "a", "x").await.ok().unwrap();
+    assert_eq!(outcome(&other, "a").await, "in_progress");
+    claim.spend().await.ok().unwrap();
+    assert_eq!(outcome(&other, "a").await, "spent");
+}
+
+#[tokio::test]
+async fn a_held_payment_is_resumed_as_it_was_and_where_it_was() {
+    let claims = claims();
+    let mut claim = take(&claims, "a", "x").await.ok().unwrap();
+    assert!(!claim.is_held());
+    claim.settling().await.ok().unwrap();
+    claim.sent(pending()).await;
+    claim.end().await;
+    assert!(claims.holds(&identity("a", "x")).await.unwrap());
+    assert!(take(&claims, "a", "forged").await.is_err());
+    let take =
+        async |payment, key, place: &Place| claims.claim(payment, identity(key, "x"), place.clone()).await;
+    let mut elsewhere = place(2, "/");
+    assert!(take(Some(payment()), "a", &elsewhere).await.is_ok(), "another charge that asks for the same");
+    let mut options = vec![payment().requirements];
+    options[0].amount = crate::amount::Amount::from(2);
+    elsewhere.ask(options.clone());
+    assert!(take(None, "a", &elsewhere).await.is_err(), "another price");
+    let mut moved = place(1, "/");
+    moved.ask(options.clone());
+    assert!(take(None, "a", &moved).await.is_ok(), "its price moved");
+    options[0].pay_to = "0x9".parse().unwrap();
+    moved.ask(options);
+    assert!(take(None, "a", &moved).await.is_err(), "another payee");
+    assert!(take(Some(payment()), "a", &place(1, "/?2")).await.is_err(), "another query");
+    for _ in 0..2 {
+        let resumed = take(None, "a", &place(1, "/")).await.ok().unwrap();
+        assert!(resumed.is_held(), "dropping a resumed claim keeps it");
+        assert_eq!((resumed.payment(), resumed.pending()), (&*payment(), Some(&pending())));
+    }
+    assert!(take(None, "b", &place(1, "/")).await.is_err(), "nothing is held");
+}
+
+#[tokio::test]
+async fn what_was_settled_and_not_served_is_owed_when_the_handler_failed() {
+    let serving = async |claims: &Arc<Claims>| {
+        let mut claim = take(claims, "a", "x").await.ok().unwrap();
+        claim.settling().await.ok().unwrap();
+        claim.settled(receipt());
+        claim.serving(receipt()).await.ok().unwrap();
+        claim
+    };
+    let claims = claims();
+    let mut failed = serving(&claims).await;
+    failed.owed(receipt());
+    drop(failed);
+    assert_eq!(take(&claims, "a", "x").await.ok().unwrap().unserved(), Some(&receipt()));
+
+    let claims = self::claims();
+    drop(serving(&claims).await);
+    assert_eq!(outcome(&claims, "a").await, "spent", "its client went away");
+
+    let claims = self::claims();
+    let claim = serving(&claims).await;
+    let handler = thread::spawn(move || {
+        let _claim = claim;
+        panic!("the handler's");
+    });
+    assert!(handler.join().is_err());
+    assert!(take(&claims, "a", "x").await.ok().unwrap().unserved().is_some());
+}
+
+/// What an instance leaves behind when it is killed: a claim that is neither dropped nor renewed.
+fn kill(claim: Claim) {
+    std::mem::forget(claim);
+}
+
+#[tokio::test]
+async fn a_payment_whose_instance_was_killed_is_taken_up_when_its_lease_is_over() {
+    let store = MemoryStore::new();
+    let (early, late) = (claims_on(&store, LONG), claims_on(&store, Duration::ZERO));
+
+    kill(take(&early, "claimed", "x").await.ok().unwrap());
+    assert_eq!(outcome(&early, "claimed").await, "in_progress");
+    let Ok(again) = take(&late, "claimed", "x").await else { panic!("nothing was asked of anyone") };
+    assert!(!again.is_held());
+
+    let mut settling = take(&early, "settling", "x").await.ok().unwrap();
+    settling.settling().await.ok().unwrap();
+    kill(settling);
+    assert_eq!(outcome(&early, "settling").await, "in_progress");
+    let resumed = take(&late, "settling", "x").await.ok().unwrap();
+    assert!(resumed.is_held() && resumed.unserved().is_none());
+
+    let mut sent = take(&early, "sent", "x").await.ok().unwrap();
+    sent.settling().await.ok().unwrap();
+    sent.sent(pending()).await;
+    kill(sent);
+    assert_eq!(take(&late, "sent", "x").await.ok().unwrap().pending(), Some(&pending()));
+
+    let mut serving = take(&early, "serving", "x").await.ok().unwrap();
+    serving.settling().await.ok().unwrap();
+    serving.serving(receipt()).await.ok().unwrap();
+    kill(serving);
+    assert_eq!(take(&late, "serving", "x").await.ok().unwrap().unserved(), Some(&receipt()));
+}
+
+#[tokio::test]
+async fn whoever_was_too_slow_settles_nothing_and_serves_nothing() {
+    let store = MemoryStore::new();
+    let (slow, quick) = (claims_on(&store, LONG), claims_on(&store, Duration::ZERO));
+
+    let mut late = take(&slow, "a", "x").await.ok().unwrap();
+    let other = take(&quick, "a", "x").await.ok().unwrap();
+    assert_eq!(late.settling().await.unwrap_err().name(), "in_progress");
+    drop(late);
+    other.spend().await.ok().unwrap();
+    assert_eq!(outcome(&quick, "a").await, "spent");
+
+    let mut late = take(&slow, "b", "x").await.ok().unwrap();
+    late.settling().await.ok().unwrap();
+    late.settled(receipt());
+    let other = take(&quick, "b", "x").await.ok().unwrap();
+    assert!(other.is_held());
+    other.spend().await.ok().unwrap();
+    assert_eq!(late.spend().await.unwrap_err().name(), "spent");
+    assert_eq!(outcome(&quick, "b").await, "spent");
+}
+
+#[tokio::test]
+async fn what_is_at_work_is_renewed() {
+    let store = MemoryStore::new();
+    let claims = claims_on(&store, LONG);
+    let claim = take(&claims, "a", "x").await.ok().unwrap();
+    let before = store.load(&Key::new(SPACE, "a")).await.unwrap().unwrap();
+    claims.renew().await;
+    let after = store.load(&Key::new(SPACE, "a")).await.unwrap().unwrap();
+    assert_ne!(before.stamp, after.stamp);
+    assert_eq!(before.state, after.state);
+    claim.spend().await.ok().unwrap();
+    claims.renew().await;
+    assert_eq!(outcome(&claims, "a").await, "spent");
+    assert!(claims.live().is_empty());
+}
+
+/// A store that loses answers, before or after it did as it was told.
+struct Flaky {
+    inner: MemoryStore,
+    /// For each swap to come: whether it happens, and whether that is told.
+    script: StdMutex<Vec<(bool, bool)>>,
+}
+
+impl ClaimStore for Flaky {
+    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        self.inner.load(key).await
+    }
+
+    async fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> Result<Swapped, StoreError> {
+        let (happens, told) = self.script.lock().unwrap().pop().unwrap_or((true, true));
+        let answer = if happens { Some(self.inner.swap(key, seen, next).await?) } else { None };
+        answer.filter(|_| told).ok_or_else(|| StoreError::unavailable("gone"))
+    }
+
+    async fn open(&self, space: &str) -> Result<std::collections::BTreeMap<String, Stored>, StoreError> {
+        self.inner.open(space).await
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_the_store_that_is_lost_changes_nothing() {
+    let happened = [(true, false); ATTEMPTS];
+    let not = [(false, false); ATTEMPTS];
+    for (script, expected) in [
+        (&happened[..1], Ok(())),
+        (&not[..1], Ok(())),
+        (&happened, Err("not_ready")),
+        (&not, Err("not_ready")),
+    ] {
+        let inner = MemoryStore::new();
+        let flaky = Arc::new(Flaky { inner: inner.clone(), script: StdMutex::default() });
+        let store = AnyClaimStore::new(Shared(flaky.clone()));
+        let background: Background = Box::new(|mut work| {
+            let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        });
+        let claims = Claims::new(store, LONG, Listeners::default(), background);
+        let mut claim = take(&claims, "a", "x").await.ok().unwrap();
+        claim.settling().await.ok().unwrap();
+        claim.settled(receipt());
+        flaky.script.lock().unwrap().extend(script);
+        let spent = claim.spend().await.map_err(|refusal| refusal.name());
+        assert_eq!(spent, expected, "{script:?}");
+        // Where the answer did not leave it is still owed, although `spent` was written.
+        let again = outcome(&claims, "a").await;
+        assert_eq!(again, if expected.is_ok() { "spent" } else { "claimed" }, "{script:?}");
+    }
+}
+
+struct Shared(Arc<Flaky>);
+
+impl ClaimStore for Shared {
+    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        self.0.load(key).await
+    }
+
+    async fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> Result<Swapped, StoreError> {
+        self.0.swap(key, seen, next).await
+    }
+
+    async fn open(&self, space: &str) -> Result<std::collections::BTreeMap<String, Stored>, StoreError> {
+        self.0.open(space).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_takes_no_payments_and_settles_none() {
+    let flaky = Arc::new(Flaky { inner: MemoryStore::new(), script: StdMutex::default() });
+    let background: Background = Box::new(|mut work| {
+        let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    });
+    let store = AnyClaimStore::new(Shared(flaky.clone()));
+    let claims = Claims::new(store, LONG, Listeners::default(), background);
+    flaky.script.lock().unwrap().extend([(false, false); ATTEMPTS]);
+    assert_eq!(outcome(&claims, "a").await, "not_ready");
+    let mut claim = take(&claims, "a", "x").await.ok().unwrap();
+    flaky.script.lock().unwrap().extend([(false, false); ATTEMPTS]);
+    assert_eq!(claim.settling().await.unwrap_err().name(), "not_ready");
+    drop(claim);
+    assert_eq!(outcome(&claims, "a").await, "claimed", "it was not settled, and is released");
+}
