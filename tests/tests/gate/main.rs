@@ -15,6 +15,7 @@ mod support;
 mod actix_alone;
 mod availability;
 mod axum_alone;
+mod claims;
 mod config;
 mod corners;
 mod debts;
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
         actix_alone::CASES,
         availability::CASES,
         axum_alone::CASES,
+        claims::CASES,
         config::CASES,
         corners::CASES,
         debts::CASES,

@@ -130,3 +130,63 @@ fn count(counter: &'static str, label: &'static str, value: &'static str) {
     #[cfg(feature = "metrics")]
     metrics::counter!(counter, label => value).increment(1);
 }
+
+#[cfg(all(test, feature = "metrics"))]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::{Mutex, atomic::AtomicU64, atomic::Ordering},
+    };
+
+    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+    use super::*;
+
+    /// Keeps what is counted, by name and labels.
+    #[derive(Default)]
+    struct Counted(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+    impl Recorder for Counted {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            let labels: Vec<_> = key.labels().map(|label| label.value().to_owned()).collect();
+            let name = format!("{} {}", key.name(), labels.join(" "));
+            Counter::from_arc(self.0.lock().expect("nobody panics").entry(name).or_default().clone())
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn what_happens_is_counted_and_what_never_happens_is_there_at_zero() {
+        let counted = Counted::default();
+        metrics::with_local_recorder(&counted, || {
+            describe();
+            let nobody = Listeners::default();
+            for _ in 0..2 {
+                nobody.tell(|| unreachable!("nobody listens"), &PaymentState::Spent);
+            }
+            refused(&Refusal::spent());
+        });
+        let counted = counted.0.into_inner().unwrap();
+        let counts: Vec<_> =
+            counted.iter().map(|(name, count)| (name.as_str(), count.load(Ordering::Relaxed))).collect();
+        assert_eq!(
+            counts,
+            [
+                ("x402_allowed_by_failure_total ", 0),
+                ("x402_payments_total spent", 2),
+                ("x402_refusals_total spent", 1),
+            ]
+        );
+    }
+}
