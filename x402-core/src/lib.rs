@@ -19,6 +19,8 @@ pub mod address;
 pub mod amount;
 pub mod asset;
 pub mod facilitator;
+#[doc(hidden)]
+pub mod failpoint;
 #[cfg(feature = "gate")]
 pub mod gate;
 pub mod hooks;
