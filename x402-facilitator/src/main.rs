@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use x402_core::{
     asset::{TransferMethod, tokens_of},
     network::Network,
+    store::{AnyClaimStore, MemoryStore},
 };
 use x402_evm::exact::ExactFacilitator;
 use x402_facilitator::{LocalFacilitator, http};
@@ -31,7 +32,9 @@ async fn main() -> anyhow::Result<()> {
     // Whatever speaks TLS here speaks it with ring; nobody else has installed a provider before `main`.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
-    let facilitator = facilitator(&config)?;
+    // Where settlements are written down, for all networks.
+    let store = AnyClaimStore::new(MemoryStore::new());
+    let facilitator = facilitator(&config, &store)?;
     let shutdown = Signals::listen()?;
     let listener = TcpListener::bind((config.host.as_str(), config.port))
         .await
@@ -61,7 +64,7 @@ fn log_to_stderr() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn facilitator(config: &Config) -> anyhow::Result<LocalFacilitator> {
+fn facilitator(config: &Config, store: &AnyClaimStore) -> anyhow::Result<LocalFacilitator> {
     let mut facilitator = LocalFacilitator::new();
     if config.assets == Assets::Any {
         tracing::warn!(
@@ -71,7 +74,8 @@ fn facilitator(config: &Config) -> anyhow::Result<LocalFacilitator> {
     for EvmChain { name, network, rpc_url, variable } in &config.chains {
         let exact = ExactFacilitator::connect(rpc_url, network.clone(), config.signer.clone())
             .with_context(|| format!("cannot settle on {name}"))?
-            .receipt_timeout(config.receipt_timeout);
+            .receipt_timeout(config.receipt_timeout)
+            .store(store.clone());
         let exact = match &config.assets {
             Assets::Listed(tokens) => {
                 if tokens.is_empty() && !has_known_token(network) {
@@ -94,6 +98,16 @@ fn facilitator(config: &Config) -> anyhow::Result<LocalFacilitator> {
                 async move { node.check().await }
             };
             until_right(check, tokio::time::sleep, say).await;
+            let say = |failure: Option<&str>| {
+                if let Some(error) = failure {
+                    tracing::warn!(error, "payments cannot be settled until the store answers");
+                }
+            };
+            let recover = || {
+                let node = node.clone();
+                async move { node.recover().await }
+            };
+            until_right(recover, tokio::time::sleep, say).await;
         });
         facilitator = facilitator.with(exact);
         tracing::info!(name, %network, signer = %config.signer.address(), "settling");

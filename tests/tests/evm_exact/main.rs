@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
 
 mod endpoint;
+mod faulty;
 mod once;
 mod others;
 mod refusals;
+mod restart;
 mod sending;
 mod support;
 mod tokens;

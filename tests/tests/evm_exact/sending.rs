@@ -1,5 +1,13 @@
 //! What is sent, and what becomes of it.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use alloy::consensus::SignableTransaction;
+use alloy::network::TxSigner;
+use alloy::primitives::Signature;
+
 use super::support::*;
 
 #[tokio::test]
@@ -90,4 +98,52 @@ async fn deeper_confirmation_is_waited_for() {
     assert_eq!(facilitator.settle(&payment).await.unwrap(), pending);
     chain.mine().await.unwrap();
     assert_eq!(settled(facilitator.settle(&payment).await.unwrap()), hash_of(&pending));
+}
+
+/// Signs when it is told to.
+struct SlowSigner {
+    signer: PrivateKeySigner,
+    hangs: Arc<AtomicBool>,
+}
+
+impl TxSigner<Signature> for SlowSigner {
+    fn address(&self) -> Address {
+        TxSigner::address(&self.signer)
+    }
+
+    fn sign_transaction<'s, 't, 'f>(
+        &'s self,
+        transaction: &'t mut dyn SignableTransaction<Signature>,
+    ) -> Pin<Box<dyn Future<Output = alloy::signers::Result<Signature>> + Send + 'f>>
+    where
+        's: 'f,
+        't: 'f,
+    {
+        Box::pin(async move {
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending().await
+            }
+            self.signer.sign_transaction(transaction).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_signer_that_hangs_holds_nobody_up() {
+    let (chain, _) = start().await;
+    let hangs = Arc::new(AtomicBool::new(true));
+    let signer = SlowSigner { signer: chain::facilitator(), hangs: hangs.clone() };
+    let facilitator = ExactFacilitator::connect(chain.rpc_url(), Network::evm(BASE_SEPOLIA), signer)
+        .unwrap()
+        .call_timeout(Duration::from_millis(500));
+    let (first, second) =
+        (signed(Version::V2, &requirements()).await, signed(Version::V2, &requirements()).await);
+    let (one, other) = tokio::join!(facilitator.settle(&first), facilitator.settle(&second));
+    for error in [one.unwrap_err(), other.unwrap_err()] {
+        assert!(!error.may_have_acted() && error.to_string().contains("signer"), "{error}");
+    }
+    hangs.store(false, Ordering::SeqCst);
+    settled(facilitator.settle(&first).await.unwrap());
+    settled(facilitator.settle(&second).await.unwrap());
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 2);
 }

@@ -33,6 +33,20 @@ pub(crate) fn facilitator_of(chain: &Chain) -> ExactFacilitator {
     ExactFacilitator::connect(chain.rpc_url(), Network::evm(chain.chain_id()), chain::facilitator()).unwrap()
 }
 
+pub(crate) fn facilitator_at(url: &str) -> ExactFacilitator {
+    ExactFacilitator::connect(url, Network::evm(BASE_SEPOLIA), chain::facilitator()).unwrap()
+}
+
+/// Returns once it is so; fails if it is not after ten seconds.
+pub(crate) async fn until(is_so: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it does not become so");
+}
+
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }

@@ -1,14 +1,20 @@
 //! The account that sends, and its lane: one transaction after the other, without gaps.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use alloy::{
     eips::Encodable2718,
     network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder, TxSigner},
     rpc::types::TransactionRequest,
 };
-use alloy_primitives::{Address, B256, Bytes, Signature};
-use tokio::sync::Mutex;
+use alloy_primitives::{Address, B256, Bytes, Signature, keccak256};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::timeout,
+};
+use tracing::debug;
+use x402_core::failpoint::failpoint;
 
 use super::{Fault, Fees, Rpc};
 
@@ -40,18 +46,45 @@ pub(crate) struct Transaction {
     pub(crate) fees: Fees,
 }
 
-/// A transaction that was, or may have been, sent. No `Debug`: it holds the payment.
-#[derive(Clone)]
+/// A transaction that was, or may have been, or is to be sent. No `Debug`: it holds the payment.
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Sent {
-    pub(crate) hash: B256,
+    /// Whose nonce it takes: not always ours, where several facilitators share what they know.
+    pub(crate) account: Address,
     pub(crate) nonce: u64,
+    pub(crate) hash: B256,
     raw: Bytes,
+}
+
+impl Sent {
+    /// Whether the hash is that of the bytes.
+    pub(crate) fn is_whole(&self) -> bool {
+        keccak256(&self.raw) == self.hash
+    }
+}
+
+/// The account's place in its order, while one transaction is made and leaves: nobody else sends meanwhile.
+pub(crate) struct Turn<'a> {
+    account: &'a Account,
+    rpc: &'a Rpc,
+    lane: MutexGuard<'a, Lane>,
+}
+
+/// What came of sending.
+pub(crate) enum Departure {
+    /// It left, or may have.
+    Left,
+    /// It certainly did not: its nonce belongs to another transaction.
+    Taken(Fault),
+    /// It certainly did not.
+    Refused(Fault),
 }
 
 /// Why nothing was sent.
 pub(crate) enum Unsent {
     Fault(Fault),
     Signer(String),
+    Busy(Duration),
 }
 
 impl fmt::Display for Unsent {
@@ -59,6 +92,9 @@ impl fmt::Display for Unsent {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::Signer(why) => write!(f, "the signer did not sign: {why}"),
+            Self::Busy(patience) => {
+                write!(f, "other transactions of the account took more than {} ms", patience.as_millis())
+            }
         }
     }
 }
@@ -75,56 +111,20 @@ impl Account {
         Self { address, chain_id, wallet: EthereumWallet::new(signer), lane: Mutex::default() }
     }
 
-    /// Sends a transaction. `Ok` also when it is not known whether it arrived; `Err` only when it certainly did not,
-    /// and then its nonce is free again. `announce` hears of the transaction before it leaves.
-    pub(crate) async fn send(
-        &self,
-        rpc: &Rpc,
-        transaction: &Transaction,
-        announce: impl Fn(&Sent),
-    ) -> Result<Sent, Unsent> {
-        let mut lane = self.lane.lock().await;
-        let mut again = true;
-        loop {
-            let nonce = match lane.next {
-                Some(nonce) => nonce,
-                None => self.find_next(rpc, &lane).await?,
-            };
-            let sent = self.sign(transaction, nonce).await?;
-            // Whoever drops this future from here on leaves a lane that looks before it sends.
-            lane.next = None;
-            announce(&sent);
-            let Err(fault) = rpc.send(&sent.raw).await else {
-                lane.took(&sent);
-                return Ok(sent);
-            };
-            if fault.was_not_sent() {
-                lane.next = Some(nonce);
-                return Err(fault.into());
-            }
-            let words = fault.answer().unwrap_or_default();
-            if says_known(&words) {
-                lane.took(&sent);
-                return Ok(sent);
-            }
-            match rpc.knows(sent.hash).await {
-                Ok(true) => {
-                    lane.took(&sent);
-                    return Ok(sent);
-                }
-                Ok(false) if again && says_taken(&words) => again = false,
-                Ok(false) if says_refused(&words) => return Err(fault.into()),
-                // Other words prove nothing, nor does a node behind the endpoint that has not heard of it.
-                _ => {
-                    lane.may_have(&sent);
-                    return Ok(sent);
-                }
-            }
-        }
+    /// Waits for the account's turn, so long at most.
+    pub(crate) async fn turn<'a>(&'a self, rpc: &'a Rpc, patience: Duration) -> Result<Turn<'a>, Unsent> {
+        let lane = timeout(patience, self.lane.lock()).await.map_err(|_| Unsent::Busy(patience))?;
+        Ok(Turn { account: self, rpc, lane })
     }
 
-    /// Sends the very same bytes once more. The outcome is for whoever looks for the receipt.
+    /// Sends the very same bytes once more, whoever's they are. The outcome is for whoever looks for the receipt.
     pub(crate) async fn send_again(&self, rpc: &Rpc, sent: &Sent) {
+        if sent.account != self.address {
+            if let Err(fault) = rpc.send(&sent.raw).await {
+                debug!(%fault, tx = %sent.hash, "another facilitator's transaction was not sent again");
+            }
+            return;
+        }
         let mut lane = self.lane.lock().await;
         let next = lane.next.take();
         match rpc.send(&sent.raw).await {
@@ -135,6 +135,13 @@ impl Account {
                 lane.next = next;
             }
             Err(_) => {}
+        }
+    }
+
+    /// Tells the lane of a transaction that an earlier process sent.
+    pub(crate) async fn remember(&self, sent: &Sent) {
+        if sent.account == self.address {
+            self.lane.lock().await.may_have(sent);
         }
     }
 
@@ -156,7 +163,7 @@ impl Account {
         Ok(next)
     }
 
-    async fn sign(&self, transaction: &Transaction, nonce: u64) -> Result<Sent, Unsent> {
+    async fn sign(&self, transaction: &Transaction, nonce: u64, patience: Duration) -> Result<Sent, Unsent> {
         let request = TransactionRequest::default()
             .with_chain_id(self.chain_id)
             .with_nonce(nonce)
@@ -169,8 +176,57 @@ impl Account {
             }
             Fees::Legacy(price) => request.with_gas_price(price),
         };
-        let signed = request.build(&self.wallet).await.map_err(|error| Unsent::Signer(error.to_string()))?;
-        Ok(Sent { hash: *signed.tx_hash(), nonce, raw: signed.encoded_2718().into() })
+        // Signers may be far away, and everyone else waits for the lane.
+        let signed = timeout(patience, request.build(&self.wallet)).await;
+        let signed = signed
+            .map_err(|_| Unsent::Signer(format!("no answer within {} ms", patience.as_millis())))?
+            .map_err(|error| Unsent::Signer(error.to_string()))?;
+        let (hash, raw) = (*signed.tx_hash(), signed.encoded_2718().into());
+        Ok(Sent { account: self.address, nonce, hash, raw })
+    }
+}
+
+impl Turn<'_> {
+    /// The account's next transaction. Nothing has left yet, and if nothing does, its nonce is the next one's.
+    pub(crate) async fn sign(&mut self, transaction: &Transaction) -> Result<Sent, Unsent> {
+        let nonce = match self.lane.next {
+            Some(nonce) => nonce,
+            None => self.account.find_next(self.rpc, &self.lane).await?,
+        };
+        self.lane.next = Some(nonce);
+        self.account.sign(transaction, nonce, self.rpc.timeout).await
+    }
+
+    /// Sends what was signed.
+    pub(crate) async fn send(&mut self, sent: &Sent) -> Departure {
+        // Whoever drops this future from here on leaves a lane that looks before it sends.
+        self.lane.next = None;
+        let outcome = self.rpc.send(&sent.raw).await;
+        failpoint("settle-left");
+        let Err(fault) = outcome else { return self.left(sent) };
+        if fault.was_not_sent() {
+            self.lane.next = Some(sent.nonce);
+            return Departure::Refused(fault);
+        }
+        let words = fault.answer().unwrap_or_default();
+        if says_known(&words) {
+            return self.left(sent);
+        }
+        match self.rpc.knows(sent.hash).await {
+            Ok(true) => self.left(sent),
+            Ok(false) if says_taken(&words) => Departure::Taken(fault),
+            Ok(false) if says_refused(&words) => Departure::Refused(fault),
+            // Other words prove nothing, nor does a node behind the endpoint that has not heard of it.
+            _ => {
+                self.lane.may_have(sent);
+                Departure::Left
+            }
+        }
+    }
+
+    fn left(&mut self, sent: &Sent) -> Departure {
+        self.lane.took(sent);
+        Departure::Left
     }
 }
 

@@ -7,5 +7,5 @@ mod rpc;
 pub(crate) mod scripted;
 mod transport;
 
-pub(crate) use account::{Account, Sent, Transaction};
+pub(crate) use account::{Account, Departure, Sent, Transaction};
 pub(crate) use rpc::{Fault, Fees, Receipt, Rpc};

@@ -3,7 +3,9 @@
 mod assets;
 mod checks;
 mod diagnose;
+mod journal;
 mod ledger;
+mod leftovers;
 mod once;
 mod settle;
 mod signature;
@@ -25,9 +27,10 @@ use x402_core::{
     network::{Network, NetworkPattern},
     payment::{JsonMap, Payment, Refusal, SettleResponse, SupportedKind, VerifyResponse, Version},
     scheme::FacilitatorScheme,
+    store::ClaimStore,
 };
 
-use self::{assets::Assets, checks::Stop, ledger::Ledger};
+use self::{assets::Assets, checks::Stop, journal::Journal, ledger::Ledger, leftovers::Leftovers};
 use super::{reasons, terms::SCHEME};
 use crate::{
     address::to_core,
@@ -64,6 +67,8 @@ pub struct ExactFacilitator {
     clock: Clock,
     settings: Settings,
     assets: Assets,
+    journal: Journal,
+    leftovers: Leftovers,
     shared: Arc<Shared>,
 }
 
@@ -121,6 +126,8 @@ impl ExactFacilitator {
             })?;
         Ok(Self {
             assets: Assets::known(&network),
+            journal: Journal::in_memory(&network, chain_id),
+            leftovers: Leftovers::default(),
             network,
             chain_id,
             rpc,
@@ -192,6 +199,20 @@ impl ExactFacilitator {
     #[must_use]
     pub fn any_token(mut self) -> Self {
         self.assets.add_all();
+        self
+    }
+
+    /// Where it is written down what was sent and what came of it. In this process unless set, where it is lost when
+    /// the process ends: what was settled is then found on chain, and what was sent and not mined may be sent once more.
+    ///
+    /// With a store that lasts, a settlement is written down before its transaction is sent, and after a crash it is
+    /// [recovered](Self::recover) from there: one transaction, one answer. If the store does not take it, nothing is
+    /// sent. Several processes, each with an account of its own, may share a store: one of them sends, and all give
+    /// its answer.
+    #[must_use]
+    pub fn store(mut self, store: impl ClaimStore) -> Self {
+        self.journal = Journal::over(store, &self.network, self.chain_id);
+        self.leftovers = Leftovers::default();
         self
     }
 

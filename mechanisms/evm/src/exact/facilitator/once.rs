@@ -3,15 +3,19 @@
 use std::fmt;
 
 use tracing::{Instrument, Span};
-use x402_core::{facilitator::FacilitatorError, payment::SettleResponse};
+use x402_core::{facilitator::FacilitatorError, failpoint::failpoint, payment::SettleResponse};
 
 use super::{
     ExactFacilitator,
     checks::{Asked, DryRun, Stop, refusal},
+    journal::{Entry, Step},
     ledger::{Answer, Receiver, Sender, Turn},
-    settle::unacted,
+    settle::{Next, unacted},
 };
-use crate::{chain::Sent, exact::reasons};
+use crate::exact::reasons;
+
+/// How often what the journal says of a payment may change under our hands. Each time somebody else got further.
+const ROUNDS: usize = 8;
 
 impl ExactFacilitator {
     /// Settles a payment, or says what came of it, or joins whoever is settling it. The work is done in a task of
@@ -24,15 +28,11 @@ impl ExactFacilitator {
                 Err(stop) => self.stopped(&asked, stop),
             };
         }
-        let mut cleared = false;
         loop {
-            match self.shared.ledger.enter(&asked, self.clock.now()) {
-                Turn::Done { answer, same_signature } => {
-                    return if same_signature {
-                        Ok(answer)
-                    } else {
-                        self.if_signed(&asked, Ok(answer)).await
-                    };
+            match self.shared.ledger.enter(&asked) {
+                Turn::Begin { tell, answer } => {
+                    self.begin(asked.clone(), tell);
+                    return self.heard(answer).await;
                 }
                 Turn::Wait { answer, same_signature } => {
                     let answer = self.heard(answer).await;
@@ -44,26 +44,7 @@ impl ExactFacilitator {
                         return self.if_signed(&asked, answer).await;
                     }
                 }
-                Turn::Begin { tell, answer, sent, same_signature } => {
-                    let (this, ours) = (self.clone(), asked.clone());
-                    self.begin(asked.clone(), tell, async move { this.attempt(&ours, sent).await });
-                    let answer = self.heard(answer).await;
-                    // What an earlier attempt sent was another's signature: the answer is not for everyone.
-                    return if same_signature { answer } else { self.if_signed(&asked, answer).await };
-                }
-                Turn::Taken => {
-                    return Ok(self.refused_of(&asked, refusal(reasons::NONCE_ALREADY_USED)));
-                }
                 Turn::Behind { answer } => {
-                    if let Ok(SettleResponse::Pending(pending)) = self.heard(answer).await {
-                        return Err(self.held_up(pending.transaction));
-                    }
-                }
-                Turn::Clear { sent, .. } if cleared => return Err(self.held_up(sent.hash)),
-                Turn::Clear { holder, sent, tell, answer } => {
-                    cleared = true;
-                    let (this, theirs) = (self.clone(), holder.clone());
-                    self.begin(*holder, tell, async move { this.clear(&theirs, &sent).await });
                     if let Ok(SettleResponse::Pending(pending)) = self.heard(answer).await {
                         return Err(self.held_up(pending.transaction));
                     }
@@ -73,26 +54,72 @@ impl ExactFacilitator {
     }
 
     /// Does it in a task of its own and tells everyone who waits.
-    fn begin(&self, asked: Asked, tell: Sender, work: impl Future<Output = Answer> + Send + 'static) {
+    fn begin(&self, asked: Asked, tell: Sender) {
         let this = self.clone();
         let work = async move {
-            let answer = work.await;
-            this.shared.ledger.finish(&asked, &answer);
+            let answer = this.attempt(&asked).await;
+            failpoint("settle-answered");
+            this.shared.ledger.leave(&asked);
             this.report(&asked, &answer);
             tell.send_replace(Some(answer));
         };
         tokio::spawn(work.instrument(Span::current()));
     }
 
-    /// Finds out, for another authorization with its nonce, what became of this one. Sends nothing new: whoever asked
-    /// for it may have given it up.
-    async fn clear(&self, asked: &Asked, sent: &Sent) -> Answer {
-        if let Some(answer) = self.resume(asked, sent).await? {
-            return Ok(answer);
+    /// What is in the journal about it, or else what comes of it now.
+    async fn attempt(&self, asked: &Asked) -> Answer {
+        self.after_leftovers(asked).await?;
+        for _ in 0..ROUNDS {
+            let found = self.journal.find(asked).await.map_err(|failure| self.unstored(&failure))?;
+            let next = match found {
+                None => self.pay(asked, None).await?,
+                Some(entry) if entry.asked.hash == asked.hash => self.go_on(asked, entry).await?,
+                Some(entry) => self.beside(asked, entry).await?,
+            };
+            match next {
+                Next::Answer(answer) => return Ok(answer),
+                Next::LookAgain => {}
+            }
         }
-        self.shared.ledger.not_sent(asked);
-        let error = self.error("the transaction can never be mined: settle the payment again");
-        Err(unacted(&error))
+        Err(unacted(
+            &self.error("others are settling with the payer's nonce: settle the payment again later"),
+        ))
+    }
+
+    /// The same authorization was settled, or begun.
+    async fn go_on(&self, asked: &Asked, entry: Entry) -> Result<Next, FacilitatorError> {
+        let answer = match &entry.step {
+            Step::Done(answer) => answer.clone(),
+            Step::Sent(sent) => match self.resume(&entry, sent).await? {
+                Some(answer) => answer,
+                None => return self.pay(asked, Some(entry)).await,
+            },
+        };
+        // What was begun with another signature is not everyone's to hear of.
+        let same_signature = entry.asked.signature == asked.signature;
+        let answer = if same_signature { answer } else { self.if_signed(asked, Ok(answer)).await? };
+        Ok(Next::Answer(answer))
+    }
+
+    /// Another authorization with the same nonce was settled, or begun. Sends nothing new for that one: whoever asked
+    /// for it may have given it up.
+    async fn beside(&self, asked: &Asked, entry: Entry) -> Result<Next, FacilitatorError> {
+        let answer = match &entry.step {
+            Step::Done(answer) => answer.clone(),
+            Step::Sent(sent) => match self.resume(&entry, sent).await {
+                Ok(Some(SettleResponse::Failed(_))) => return Ok(Next::LookAgain),
+                Ok(Some(answer)) => answer,
+                Ok(None) => return self.pay(asked, Some(entry)).await,
+                Err(_) => return Err(self.held_up(sent.hash)),
+            },
+        };
+        match answer {
+            SettleResponse::Settled(_) => {
+                Ok(Next::Answer(self.refused_of(asked, refusal(reasons::NONCE_ALREADY_USED))))
+            }
+            SettleResponse::Pending(pending) => Err(self.held_up(pending.transaction)),
+            SettleResponse::Failed(_) => self.pay(asked, Some(entry)).await,
+        }
     }
 
     async fn heard(&self, mut answer: Receiver) -> Answer {

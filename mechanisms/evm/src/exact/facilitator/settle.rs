@@ -1,28 +1,31 @@
 //! Moving the money, and finding out whether it moved.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use alloy_primitives::B256;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use x402_core::{
     amount::Amount,
     facilitator::{FacilitatorError, FacilitatorErrorKind},
+    failpoint::failpoint,
     payment::{
         JsonMap, PendingSettlement, Reason, Receipt as Proof, Refusal, SettleFailure, SettleResponse,
         TransactionId,
     },
+    store::StoreError,
 };
 
 use super::{
     ExactFacilitator,
     checks::{Asked, DryRun, Stop},
     diagnose::moved,
+    journal::{Entry, Step, Written},
     ledger::Answer,
 };
 use crate::{
     address::to_core,
-    chain::{Fault, Receipt, Sent, Transaction},
+    chain::{Departure, Fault, Receipt, Sent, Transaction},
     exact::reasons,
 };
 
@@ -32,71 +35,146 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const CLOCK_MARGIN: u64 = 60;
 
 impl ExactFacilitator {
-    pub(super) async fn attempt(&self, asked: &Asked, sent: Option<Sent>) -> Answer {
-        if let Some(sent) = sent
-            && let Some(answer) = self.resume(asked, &sent).await?
-        {
-            return Ok(answer);
-        }
+    /// Settles it, in the place of what the journal says of it now: nothing, a transaction that can never be mined, or
+    /// another authorization that failed.
+    pub(super) async fn pay(&self, asked: &Asked, over: Option<Entry>) -> Result<Next, FacilitatorError> {
         let (ready, fees) = tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees());
         let ready = match ready {
             Ok(ready) => ready,
-            Err(stop) => return self.stopped_before_sending(asked, stop).await,
+            Err(stop) => return self.stopped_before_sending(asked, over, stop).await.map(Next::Answer),
         };
         let fees = fees.map_err(|fault| unacted(&self.trouble(&fault)))?;
         let transaction = Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees };
-        let ledger = &self.shared.ledger;
-        let sent =
-            self.shared.account.send(&self.rpc, &transaction, |sent| ledger.sending(asked, sent)).await;
-        match sent {
-            Ok(sent) => self.outcome(asked, &sent).await,
-            Err(unsent) => {
-                ledger.not_sent(asked);
-                let account = self.shared.account.address;
-                Err(unacted(&self.error(format_args!("nothing was sent from {account}: {unsent}"))))
+        match self.send(asked, over, &transaction).await? {
+            Some(entry) => self.outcome(&entry).await.map(Next::Answer),
+            None => Ok(Next::LookAgain),
+        }
+    }
+
+    /// Writes the transaction down and sends it. `None`: somebody else is settling the payment.
+    async fn send(
+        &self,
+        asked: &Asked,
+        mut over: Option<Entry>,
+        transaction: &Transaction,
+    ) -> Result<Option<Entry>, FacilitatorError> {
+        let account = &self.shared.account;
+        let unsent = |why: &dyn fmt::Display| {
+            unacted(&self.error(format_args!("nothing was sent from {}: {why}", account.address)))
+        };
+        let mut turn =
+            account.turn(&self.rpc, self.settings.receipt_timeout).await.map_err(|why| unsent(&why))?;
+        let mut again = true;
+        loop {
+            let sent = turn.sign(transaction).await.map_err(|why| unsent(&why))?;
+            failpoint("settle-signed");
+            let step = Step::Sent(sent.clone());
+            let written = self.journal.write(asked, over.as_ref(), step, self.clock.now()).await;
+            let entry = match written.map_err(|failure| self.unstored(&failure))? {
+                Written::Done(entry) => entry,
+                Written::Lost(_) => return Ok(None),
+            };
+            failpoint("settle-journaled");
+            match turn.send(&sent).await {
+                Departure::Left => return Ok(Some(entry)),
+                Departure::Taken(_) if again => {
+                    again = false;
+                    over = Some(entry);
+                }
+                Departure::Taken(fault) | Departure::Refused(fault) => {
+                    return match self.journal.remove(&entry).await {
+                        // Somebody else has found the transaction there, and may have sent it.
+                        Ok(false) => Ok(None),
+                        Ok(true) => Err(unsent(&fault)),
+                        Err(failure) => {
+                            warn!(%failure, tx = %sent.hash, "what was not sent stays in the store for now");
+                            Err(unsent(&fault))
+                        }
+                    };
+                }
             }
         }
     }
 
-    /// A payment that is used or out of time may have been made: by a third party, or by us before a restart.
-    async fn stopped_before_sending(&self, asked: &Asked, stop: Stop) -> Answer {
+    /// A payment that is used or out of time may have been made: by a third party, or by us, long ago.
+    async fn stopped_before_sending(&self, asked: &Asked, over: Option<Entry>, stop: Stop) -> Answer {
         if let Stop::Refused(refusal) = &stop
             && [reasons::NONCE_ALREADY_USED, reasons::VALID_BEFORE].contains(&refusal.reason)
         {
             let paid = self.paid_by_another(asked, None).await.map_err(|fault| self.trouble(&fault))?;
             if let Some(hash) = paid {
-                return Ok(self.settled(asked, hash));
+                return Ok(self.conclude(asked, over.as_ref(), self.settled(asked, hash)).await);
             }
+        }
+        if let (Stop::Refused(_), Some(dead @ Entry { step: Step::Sent(_), .. })) = (&stop, &over)
+            && let Err(failure) = self.journal.remove(dead).await
+        {
+            debug!(%failure, "a settlement that came to nothing stays in the store for now");
         }
         self.stopped(asked, stop)
     }
 
-    /// What became of an earlier attempt's transaction; `None` if it can never be mined, so that nothing stands in
-    /// the way of another one.
+    /// What became of an earlier attempt's transaction, whoever sent it; `None` if it can never be mined, or the journal
+    /// does not name it any more, so that it does not stand in the way of another one.
     pub(super) async fn resume(
         &self,
-        asked: &Asked,
+        entry: &Entry,
         sent: &Sent,
     ) -> Result<Option<SettleResponse>, FacilitatorError> {
-        match self.fate(asked, sent).await {
-            Ok(Fate::Open) => self.outcome(asked, sent).await.map(Some),
-            Ok(Fate::Paid(hash)) => Ok(Some(self.settled(asked, hash))),
-            Ok(Fate::Expired) => Ok(Some(self.failed(asked, reasons::VALID_BEFORE, Some(sent.hash)))),
-            Ok(Fate::Replaced) => Ok(None),
+        let asked = &entry.asked;
+        let answer = match self.fate(asked, sent).await {
+            Ok(Fate::Known) => return self.outcome(entry).await.map(Some),
+            Ok(Fate::Unheard) => {
+                // Once it is ours, whoever wrote it does not take it away as unsent.
+                let step = Step::Sent(sent.clone());
+                let written = self.journal.write(asked, Some(entry), step, self.clock.now()).await;
+                match written.map_err(|failure| self.unstored_pending(sent, &failure))? {
+                    Written::Done(ours) => {
+                        self.shared.account.send_again(&self.rpc, sent).await;
+                        return self.outcome(&ours).await.map(Some);
+                    }
+                    Written::Lost(Some(theirs)) if theirs.asked.hash == asked.hash => match theirs.step {
+                        Step::Done(answer) => return Ok(Some(answer)),
+                        Step::Sent(ref same) if same.hash == sent.hash => {
+                            return self.outcome(&theirs).await.map(Some);
+                        }
+                        Step::Sent(_) => return Ok(None),
+                    },
+                    // What is there now is for whoever tries to put another one in its place.
+                    Written::Lost(_) => return Ok(None),
+                }
+            }
+            Ok(Fate::Paid(hash)) => self.settled(asked, hash),
+            Ok(Fate::Expired) => self.failed(asked, reasons::VALID_BEFORE, Some(sent.hash)),
+            Ok(Fate::Replaced) => return Ok(None),
             Err(fault) => {
                 debug!(%fault, "the fate of the transaction is still unknown");
-                Ok(Some(self.pending(asked, sent)))
+                return Ok(Some(self.pending(asked, sent)));
             }
-        }
+        };
+        Ok(Some(self.conclude(asked, Some(entry), answer).await))
+    }
+
+    /// The same at one glance, without sending anything or waiting.
+    pub(super) async fn look(&self, asked: &Asked, sent: &Sent) -> Result<Look, FacilitatorError> {
+        Ok(match self.fate(asked, sent).await.map_err(|fault| self.trouble(&fault))? {
+            Fate::Known => match self.mined(sent.hash).await.map_err(|fault| self.trouble(&fault))? {
+                Some(receipt) => Look::Came(self.judge(asked, sent, &receipt).await?),
+                None => Look::Waits,
+            },
+            Fate::Unheard => Look::Nowhere,
+            Fate::Paid(hash) => Look::Came(self.settled(asked, hash)),
+            Fate::Expired => Look::Came(self.failed(asked, reasons::VALID_BEFORE, Some(sent.hash))),
+            Fate::Replaced => Look::Dead,
+        })
     }
 
     async fn fate(&self, asked: &Asked, sent: &Sent) -> Result<Fate, Fault> {
-        let account = &self.shared.account;
-        let (known, nonce) = tokio::join!(self.rpc.knows(sent.hash), self.rpc.mined_nonce(account.address));
+        let (known, nonce) = tokio::join!(self.rpc.knows(sent.hash), self.rpc.mined_nonce(sent.account));
         let (known, nonce) = (known?, nonce?);
         // Asked last: a transaction that was mined meanwhile has its receipt by now.
         if known || self.rpc.receipt(sent.hash).await?.is_some() {
-            return Ok(Fate::Open);
+            return Ok(Fate::Known);
         }
         if let Some(hash) = self.paid_by_another(asked, None).await? {
             return Ok(Fate::Paid(hash));
@@ -108,17 +186,24 @@ impl ExactFacilitator {
         if self.clock.now() > expired.saturating_add(CLOCK_MARGIN) {
             return Ok(Fate::Expired);
         }
-        account.send_again(&self.rpc, sent).await;
-        Ok(Fate::Open)
+        Ok(Fate::Unheard)
     }
 
-    /// Waits for the transaction.
-    async fn outcome(&self, asked: &Asked, sent: &Sent) -> Answer {
+    /// Waits for the transaction, and writes down what came of it.
+    async fn outcome(&self, entry: &Entry) -> Answer {
+        let Entry { asked, step: Step::Sent(sent), .. } = entry else {
+            unreachable!("only what was sent is waited for");
+        };
         let deadline = Instant::now() + self.settings.receipt_timeout;
         let mut pause = FIRST_PAUSE;
+        failpoint("settle-sent");
         loop {
             match self.mined(sent.hash).await {
-                Ok(Some(receipt)) => return self.judge(asked, sent, &receipt).await,
+                Ok(Some(receipt)) => {
+                    let answer = self.judge(asked, sent, &receipt).await?;
+                    failpoint("settle-mined");
+                    return Ok(self.conclude(asked, Some(entry), answer).await);
+                }
                 Ok(None) => {}
                 Err(fault) => debug!(%fault, tx = %sent.hash, "no receipt for now"),
             }
@@ -128,8 +213,43 @@ impl ExactFacilitator {
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
-        self.shared.account.doubt().await;
+        if sent.account == self.shared.account.address {
+            self.shared.account.doubt().await;
+        }
         Ok(self.pending(asked, sent))
+    }
+
+    /// Writes the answer down before anyone hears it, and returns the one to tell: another facilitator may have come to
+    /// one first. A store that does not take it leaves the transaction there, from which the same is found out again.
+    pub(super) async fn conclude(
+        &self,
+        asked: &Asked,
+        seen: Option<&Entry>,
+        answer: SettleResponse,
+    ) -> SettleResponse {
+        let step = Step::Done(answer.clone());
+        let mut written = self.journal.write(asked, seen, step.clone(), self.clock.now()).await;
+        for _ in 0..3 {
+            let found = match written {
+                Ok(Written::Done(_)) => return answer,
+                Ok(Written::Lost(found)) => found,
+                Err(failure) => {
+                    error!(%failure, "the answer of a settlement was not written down");
+                    return answer;
+                }
+            };
+            let same = found.as_ref().is_none_or(|found| found.asked.hash == asked.hash);
+            match found.as_ref().map(|found| &found.step) {
+                Some(Step::Done(theirs)) => return if same { theirs.clone() } else { answer },
+                // A payment that was made ends whatever else is tried with its nonce; one that failed does not.
+                Some(Step::Sent(_)) if !same && !matches!(answer, SettleResponse::Settled(_)) => {
+                    return answer;
+                }
+                Some(Step::Sent(_)) | None => {}
+            }
+            written = self.journal.write(asked, found.as_ref(), step.clone(), self.clock.now()).await;
+        }
+        answer
     }
 
     /// The receipt, once there are enough blocks on it.
@@ -160,6 +280,16 @@ impl ExactFacilitator {
                 sent.hash
             ))),
         }
+    }
+
+    /// The store does not do its work: nothing was done.
+    pub(super) fn unstored(&self, failure: &StoreError) -> FacilitatorError {
+        unacted(&self.error(format_args!("nothing was sent, since it could not be written down: {failure}")))
+    }
+
+    /// The same after something had been sent.
+    fn unstored_pending(&self, sent: &Sent, failure: &StoreError) -> FacilitatorError {
+        self.error(format_args!("what became of transaction {} is not known yet: {failure}", sent.hash))
     }
 
     pub(super) fn stopped(&self, asked: &Asked, stop: Stop) -> Answer {
@@ -225,10 +355,32 @@ impl ExactFacilitator {
     }
 }
 
+/// How a payment goes on.
+pub(super) enum Next {
+    /// With this, for the one who asked.
+    Answer(SettleResponse),
+    /// With what the journal says by now.
+    LookAgain,
+}
+
+/// What is seen of a transaction at one glance.
+pub(super) enum Look {
+    /// This came of it.
+    Came(SettleResponse),
+    /// It waits to be mined.
+    Waits,
+    /// It is nowhere, and may yet be sent again.
+    Nowhere,
+    /// It can never be mined.
+    Dead,
+}
+
 /// What became of a transaction that has no answer yet.
 enum Fate {
-    /// It is mined, or may yet be.
-    Open,
+    /// It is mined, or waits to be.
+    Known,
+    /// It is nowhere, and may yet be mined.
+    Unheard,
     /// The payment was made by this transaction.
     Paid(B256),
     /// Another transaction of ours took its place in the account's order.

@@ -1,0 +1,312 @@
+//! What a crash leaves is settled once, and answered the same; so is what several facilitators do with one store.
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use x402_core::store::{ClaimStore, MemoryStore};
+
+use super::faulty::{Act, Endpoint, FaultyStore, Write};
+use super::support::*;
+
+const SPACE: &str = "settle:eip155:84532";
+
+/// Settles in a process that ends as soon as something hangs in it.
+async fn crash(facilitator: ExactFacilitator, payment: &Payment, hangs: Arc<Notify>) {
+    let process = Runtime::new().unwrap();
+    let payment = payment.clone();
+    process.spawn(async move { facilitator.settle(&payment).await });
+    tokio::time::timeout(Duration::from_secs(10), hangs.notified()).await.expect("it does not hang");
+    process.shutdown_background();
+}
+
+/// A facilitator that knows only what is in the store.
+fn restarted(chain: &Chain, store: &MemoryStore) -> ExactFacilitator {
+    facilitator_of(chain).store(store.clone())
+}
+
+fn writes(nth: usize, fault: Write) -> impl Fn(usize) -> Write + Send + Sync + 'static {
+    move |number| if number == nth { fault } else { Write::Works }
+}
+
+async fn settles_once(chain: &Chain, store: &MemoryStore, payment: &Payment, case: &str) -> B256 {
+    let facilitator = restarted(chain, store);
+    let answer = facilitator.settle(payment).await.unwrap();
+    let hash = settled(answer.clone());
+    assert_eq!(facilitator.settle(payment).await.unwrap(), answer, "{case}");
+    assert_eq!(restarted(chain, store).settle(payment).await.unwrap(), answer, "{case}");
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1, "{case}");
+    assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), [hash], "{case}");
+    assert!(store.open(SPACE).await.unwrap().is_empty(), "{case}");
+    hash
+}
+
+#[tokio::test]
+async fn whatever_a_crash_leaves_is_settled_once() {
+    for (case, nth, fault, sent) in [
+        ("before it is written down", 0, Write::HangsBefore, false),
+        ("written down and not sent", 0, Write::HangsAfter, false),
+        ("mined, and its answer not written down", 1, Write::HangsBefore, true),
+        ("its answer written down, and not told", 1, Write::HangsAfter, true),
+    ] {
+        let (chain, _) = start().await;
+        let payment = signed(Version::V2, &requirements()).await;
+        let store = FaultyStore::new(writes(nth, fault));
+        crash(facilitator_of(&chain).store(store.clone()), &payment, store.hangs.clone()).await;
+        let before = chain.transactions_of(chain::facilitator().address()).await.unwrap();
+        assert_eq!(before.len(), usize::from(sent), "{case}");
+        let written = store.inner.open(SPACE).await.unwrap();
+        let hash = settles_once(&chain, &store.inner, &payment, case).await;
+        if let Some(record) = written.values().next() {
+            assert!(
+                record.state.contains(&hash.to_string()),
+                "{case}: the transaction is the one written down"
+            );
+        }
+        assert!(before.iter().all(|before| *before == hash), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_crash_after_sending_loses_no_transaction() {
+    // Its bytes arrived and the answer did not; it waits in the pool and is mined while nobody looks, or afterwards.
+    for (method, mined_meanwhile) in [
+        ("eth_sendRawTransaction", true),
+        ("eth_getTransactionReceipt", true),
+        ("eth_getTransactionReceipt", false),
+    ] {
+        let (chain, _) = start().await;
+        let case = format!("{method} {mined_meanwhile}");
+        chain.set_automine(false).await.unwrap();
+        let endpoint = Endpoint::before(
+            &chain,
+            move |called, _| {
+                if called == method { Act::Swallow } else { Act::Pass }
+            },
+        )
+        .await;
+        let store = MemoryStore::new();
+        let payment = signed(Version::V2, &requirements()).await;
+        let facilitator = facilitator_at(&endpoint.url).store(store.clone());
+        crash(facilitator, &payment, endpoint.proxy.hangs.clone()).await;
+        assert_eq!(chain.pending().await.unwrap(), 1, "{case}: what is sent was written down, and sent");
+        if mined_meanwhile {
+            chain.mine().await.unwrap();
+        } else {
+            let facilitator = restarted(&chain, &store).receipt_timeout(Duration::from_millis(200));
+            let pending = facilitator.settle(&payment).await.unwrap();
+            assert!(matches!(pending, SettleResponse::Pending(_)), "{case}: {pending:?}");
+            assert_eq!(chain.pending().await.unwrap(), 1, "{case}");
+            chain.mine().await.unwrap();
+        }
+        chain.set_automine(true).await.unwrap();
+        settles_once(&chain, &store, &payment, &case).await;
+    }
+}
+
+/// The same without anybody asking for the payment again.
+#[tokio::test]
+async fn the_journal_is_brought_up_to_date_from_the_chain() {
+    let (chain, _) = start().await;
+    let payment = signed(Version::V2, &requirements()).await;
+    let store = FaultyStore::new(writes(1, Write::HangsBefore));
+    crash(facilitator_of(&chain).store(store.clone()), &payment, store.hangs.clone()).await;
+    assert_eq!(store.inner.open(SPACE).await.unwrap().len(), 1);
+    restarted(&chain, &store.inner).recover().await.unwrap();
+    until(async || store.inner.open(SPACE).await.unwrap().is_empty()).await;
+    // And it needs no chain to say so: this endpoint knows its chain's number and nothing else.
+    let endpoint =
+        Endpoint::before(
+            &chain,
+            |method, _| {
+                if method == "eth_chainId" { Act::Pass } else { Act::Status(503) }
+            },
+        )
+        .await;
+    let facilitator = facilitator_at(&endpoint.url).store(store.inner.clone());
+    let hash = settled(facilitator.settle(&payment).await.unwrap());
+    assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), [hash]);
+}
+
+#[tokio::test]
+async fn a_payers_next_payment_waits_for_what_is_left_of_the_last() {
+    let (chain, _) = start().await;
+    chain.mint(chain::stranger().address(), FUNDS).await.unwrap();
+    chain.set_automine(false).await.unwrap();
+    let endpoint =
+        Endpoint::before(
+            &chain,
+            |method, _| {
+                if method == "eth_getTransactionReceipt" { Act::Hang } else { Act::Pass }
+            },
+        )
+        .await;
+    let store = MemoryStore::new();
+    let first = signed(Version::V2, &requirements()).await;
+    crash(facilitator_at(&endpoint.url).store(store.clone()), &first, endpoint.proxy.hangs.clone()).await;
+
+    let facilitator = restarted(&chain, &store);
+    let hasty = facilitator.clone().receipt_timeout(Duration::from_millis(300));
+    let second = signed(Version::V2, &requirements()).await;
+    let error = hasty.settle(&second).await.unwrap_err();
+    assert!(!error.may_have_acted() && error.to_string().contains("again later"), "{error}");
+    assert_eq!(chain.pending().await.unwrap(), 1, "nothing is sent for it");
+    // Others have nothing to do with it.
+    let mut message = authorization(9);
+    message.from = chain::stranger().address();
+    let signature = sign_in(&message, &chain::stranger(), "USDC", "2", USDC);
+    let of_another = payment(Version::V2, &requirements(), payload(&message, &signature));
+    let pending = hasty.settle(&of_another).await.unwrap();
+    assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
+    assert_eq!(chain.pending().await.unwrap(), 2);
+
+    let waiting = tokio::spawn({
+        let (facilitator, second) = (facilitator.clone(), second.clone());
+        async move { facilitator.settle(&second).await }
+    });
+    chain.mine().await.unwrap();
+    chain.set_automine(true).await.unwrap();
+    let second = settled(waiting.await.unwrap().unwrap());
+    let first = settled(facilitator.settle(&first).await.unwrap());
+    let third = settled(facilitator.settle(&of_another).await.unwrap());
+    let sent = chain.transactions_of(chain::facilitator().address()).await.unwrap();
+    assert_eq!(sent, [first, third, second]);
+}
+
+/// Somebody else broadcast the authorization while we were away; ours can only revert.
+#[tokio::test]
+async fn another_one_may_have_paid_meanwhile() {
+    let (chain, _) = start().await;
+    let message = authorization(1);
+    let store = FaultyStore::new(writes(0, Write::HangsAfter));
+    crash(facilitator_of(&chain).store(store.clone()), &with(&message), store.hangs.clone()).await;
+    let theirs = send_as(&chain, chain::stranger(), USDC, transfer_call(&message)).await;
+    let facilitator = restarted(&chain, &store.inner);
+    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs);
+    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs, "and it stays so");
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 0, "nothing is sent for it");
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+}
+
+/// Another transaction took the place of the one that was written down: only then there is a new one.
+#[tokio::test]
+async fn what_can_never_be_mined_is_settled_anew() {
+    let (chain, _) = start().await;
+    let payment = signed(Version::V2, &requirements()).await;
+    let store = FaultyStore::new(writes(0, Write::HangsAfter));
+    crash(facilitator_of(&chain).store(store.clone()), &payment, store.hangs.clone()).await;
+    send_as(&chain, chain::facilitator(), chain::stranger().address(), vec![]).await;
+    settled(restarted(&chain, &store.inner).settle(&payment).await.unwrap());
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_is_not_sent() {
+    let (chain, _) = start().await;
+    let account = chain::facilitator().address();
+    let payment = signed(Version::V2, &requirements()).await;
+    let full = facilitator_of(&chain).store(MemoryStore::with_capacity(0));
+    let store = FaultyStore::new(|number| if number < 3 { Write::Fails } else { Write::Works });
+    let faulty = facilitator_of(&chain).store(store.clone());
+    store.set_down(true);
+    for (facilitator, say) in [(&faulty, "connection is lost"), (&full, "full")] {
+        let error = facilitator.settle(&payment).await.unwrap_err();
+        assert_eq!(error.kind(), FacilitatorErrorKind::Unreachable, "{error}");
+        assert!(error.to_string().contains("nothing was sent") && error.to_string().contains(say), "{error}");
+    }
+    // It can be read, and not written.
+    store.set_down(false);
+    let error = faulty.settle(&payment).await.unwrap_err();
+    assert!(!error.may_have_acted(), "{error}");
+    assert_eq!(chain.pending().await.unwrap(), 0);
+    assert_eq!(chain.nonce(account).await.unwrap(), 0);
+    // The place in the account's order is free.
+    let hash = settled(faulty.settle(&payment).await.unwrap());
+    assert_eq!(chain.transactions_of(account).await.unwrap(), [hash]);
+}
+
+#[tokio::test]
+async fn a_writing_of_unknown_outcome_is_asked_after() {
+    let (chain, _) = start().await;
+    let store = FaultyStore::new(|number| if number % 2 == 0 { Write::FailsAfter } else { Write::Works });
+    let payment = signed(Version::V2, &requirements()).await;
+    settled(facilitator_of(&chain).store(store.clone()).settle(&payment).await.unwrap());
+    settles_once(&chain, &store.inner, &payment, "written twice").await;
+}
+
+/// Money has moved by then: the answer is told, and found out again from the chain.
+#[tokio::test]
+async fn an_answer_that_is_not_written_down_is_still_told() {
+    let (chain, _) = start().await;
+    let store = FaultyStore::new(|number| if number == 0 { Write::Works } else { Write::Fails });
+    let payment = signed(Version::V2, &requirements()).await;
+    let answer = facilitator_of(&chain).store(store.clone()).settle(&payment).await.unwrap();
+    let hash = settles_once(&chain, &store.inner, &payment, "not written").await;
+    assert_eq!(settled(answer), hash);
+}
+
+/// A failure that was on chain is as final as a success.
+#[tokio::test]
+async fn a_failure_on_chain_outlives_a_restart() {
+    let (chain, facilitator) = start().await;
+    let store = MemoryStore::new();
+    let facilitator = facilitator.store(store.clone());
+    let asset = chain.deploy("SilentToken", &[]).await.unwrap();
+    let mut asked = requirements();
+    asked.asset = asset.to_string().parse().unwrap();
+    let message = authorization(1);
+    let signature = sign_in(&message, &chain::payer(), "USDC", "2", asset);
+    let payment = payment(Version::V2, &asked, payload(&message, &signature));
+    let answer = facilitator.allow_token(asset).settle(&payment).await.unwrap();
+    assert!(matches!(answer, SettleResponse::Failed(_)), "{answer:?}");
+    let anew = restarted(&chain, &store).allow_token(asset).settle(&payment).await.unwrap();
+    assert_eq!(anew, answer);
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn of_two_facilitators_with_one_store_one_sends() {
+    let (chain, first) = start().await;
+    let store = MemoryStore::new();
+    let second =
+        ExactFacilitator::connect(chain.rpc_url(), Network::evm(BASE_SEPOLIA), chain::second_facilitator())
+            .unwrap()
+            .store(store.clone());
+    let first = first.store(store);
+    for round in 1..=10 {
+        let payment = signed(Version::V2, &requirements()).await;
+        let asked = (0..6).map(|number| {
+            let facilitator = if (number + round) % 2 == 0 { first.clone() } else { second.clone() };
+            let payment = payment.clone();
+            tokio::spawn(async move { facilitator.settle(&payment).await.unwrap() })
+        });
+        let mut answers = Vec::new();
+        for task in asked.collect::<Vec<_>>() {
+            answers.push(task.await.unwrap());
+        }
+        settled(answers[0].clone());
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    }
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 10);
+    let sent = chain.nonce(chain::facilitator().address()).await.unwrap()
+        + chain.nonce(chain::second_facilitator().address()).await.unwrap();
+    assert_eq!(sent, 10);
+}
+
+/// The one that sends is gone; the other one sends the same bytes, from the account that signed them.
+#[tokio::test]
+async fn another_facilitator_finishes_what_one_has_begun() {
+    let (chain, _) = start().await;
+    let payment = signed(Version::V2, &requirements()).await;
+    let store = FaultyStore::new(writes(0, Write::HangsAfter));
+    crash(facilitator_of(&chain).store(store.clone()), &payment, store.hangs.clone()).await;
+    let other =
+        ExactFacilitator::connect(chain.rpc_url(), Network::evm(BASE_SEPOLIA), chain::second_facilitator())
+            .unwrap()
+            .store(store.inner.clone());
+    let hash = settled(other.settle(&payment).await.unwrap());
+    assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), [hash]);
+    assert_eq!(chain.nonce(chain::second_facilitator().address()).await.unwrap(), 0);
+    settles_once(&chain, &store.inner, &payment, "by another").await;
+}
