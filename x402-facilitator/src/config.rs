@@ -6,7 +6,7 @@
 //! | `PORT` | `8090` | the port; 0 is any free one |
 //! | `EVM_PRIVATE_KEY` | required | pays the gas: 64 hex digits, with or without `0x` |
 //! | `EVM_NETWORKS` | `base,base-sepolia` | names or CAIP-2 ids, separated by commas |
-//! | `EVM_RPC_URL_<NAME>` | Alchemy, Infura, public | a chain's node: `EVM_RPC_URL_BASE_SEPOLIA`, `EVM_RPC_URL_EIP155_31337` |
+//! | `EVM_RPC_URL_<NAME>` | Alchemy, Infura, public | a chain's node: `EVM_RPC_URL_BASE_SEPOLIA`, `EVM_RPC_URL_EIP155_31337`; or several separated by commas, the preferred one first |
 //! | `EVM_ASSETS` | none | tokens to settle beside the known ones: addresses separated by commas, on every network; or `any`, which runs every stranger's contract on the signer's gas |
 //! | `ALCHEMY_API_KEY`, `INFURA_API_KEY` | none | accounts to reach the chains through |
 //! | `SETTLEMENT_RECEIPT_TIMEOUT_MS` | `45000` | how long a settlement waits for its receipt |
@@ -44,8 +44,8 @@ pub(crate) enum Assets {
 pub(crate) struct EvmChain {
     pub(crate) name: String,
     pub(crate) network: Network,
-    /// May carry a key: never printed.
-    pub(crate) rpc_url: Url,
+    /// The preferred one first. May carry a key: never printed.
+    pub(crate) rpc_urls: Vec<Url>,
     /// What to set for another node.
     pub(crate) variable: String,
 }
@@ -181,11 +181,16 @@ fn evm_chain(lookup: Lookup<'_>, network: Network) -> anyhow::Result<EvmChain> {
         }
         (None, None, None) => bail!("{by_name} is not set: {network} has no public node that is known here"),
     };
-    let rpc_url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let rpc_url = rpc_url.with_context(|| {
-        format!("{variable} does not make a URL: expected one like https://node.example.com (for {network})")
+    let urls = text.split(',').map(str::trim).filter(|url| !url.is_empty());
+    let urls = urls.map(|url| Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https")));
+    let rpc_urls: Option<Vec<Url>> = urls.collect();
+    let rpc_urls = rpc_urls.filter(|urls| !urls.is_empty()).with_context(|| {
+        format!(
+            "{variable} does not make a URL: expected one like https://node.example.com, or several separated by \
+             commas (for {network})"
+        )
     })?;
-    Ok(EvmChain { name, network, rpc_url, variable: own })
+    Ok(EvmChain { name, network, rpc_urls, variable: own })
 }
 
 #[cfg(test)]
@@ -204,7 +209,8 @@ mod tests {
 
     fn urls(set: &[(&str, &str)]) -> Vec<(String, String)> {
         let chains = read(set).unwrap().chains;
-        chains.into_iter().map(|chain| (chain.network.to_string(), chain.rpc_url.to_string())).collect()
+        let urls = |chain: &EvmChain| chain.rpc_urls.iter().map(Url::to_string).collect::<Vec<_>>().join(" ");
+        chains.iter().map(|chain| (chain.network.to_string(), urls(chain))).collect()
     }
 
     fn rows(rows: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -228,6 +234,7 @@ mod tests {
         let networks = ("EVM_NETWORKS", " Base-Sepolia,eip155:84532, nowhere ,polygon-amoy,eip155:31337,");
         let dev = ("EVM_RPC_URL_EIP155_31337", "http://127.0.0.1:8545");
         let local = ("EVM_RPC_URL_BASE_SEPOLIA", "http://localhost:1/x");
+        let several = ("EVM_RPC_URL_BASE_SEPOLIA", " http://localhost:1/x, https://node.example.com ,");
         let (alchemy, infura) = (("ALCHEMY_API_KEY", "ak"), ("INFURA_API_KEY", "ik"));
         let amoy = "https://rpc-amoy.polygon.technology/";
         for (set, base_sepolia, polygon_amoy) in [
@@ -239,6 +246,7 @@ mod tests {
                 "https://polygon-amoy.g.alchemy.com/v2/ak",
             ),
             (vec![networks, dev, infura, local], "http://localhost:1/x", amoy),
+            (vec![networks, dev, infura, several], "http://localhost:1/x https://node.example.com/", amoy),
         ] {
             let expected = [
                 ("eip155:84532", base_sepolia),
@@ -293,6 +301,8 @@ mod tests {
             ("EVM_ASSETS", "0x0000000000000000000000000000000000000000"),
             ("EVM_RPC_URL_BASE", "secret.example.com"),
             ("EVM_RPC_URL_BASE", "file:///secret"),
+            ("EVM_RPC_URL_BASE", "https://node.example.com,secret.example.com"),
+            ("EVM_RPC_URL_BASE", ","),
         ] {
             let error = read(&[(variable, value)]).err().unwrap_or_else(|| panic!("{variable}={value}"));
             assert!(error.contains(variable), "{variable}={value}: {error}");

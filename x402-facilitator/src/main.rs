@@ -71,8 +71,8 @@ fn facilitator(config: &Config, store: &AnyClaimStore) -> anyhow::Result<LocalFa
             "EVM_ASSETS is `any`: whoever reaches this runs contracts of their own on the signer's gas"
         );
     }
-    for EvmChain { name, network, rpc_url, variable } in &config.chains {
-        let exact = ExactFacilitator::connect(rpc_url, network.clone(), config.signer.clone())
+    for EvmChain { name, network, rpc_urls, variable } in &config.chains {
+        let exact = ExactFacilitator::connect_all(rpc_urls, network.clone(), config.signer.clone())
             .with_context(|| format!("cannot settle on {name}"))?
             .receipt_timeout(config.receipt_timeout)
             .store(store.clone());

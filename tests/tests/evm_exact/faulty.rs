@@ -108,6 +108,8 @@ pub(crate) enum Act {
     Pass,
     Answer(Value),
     Status(u16),
+    /// Reaches the node, and is answered with this.
+    Lost(u16),
     /// Never reaches the node, and has no answer.
     Hang,
     /// Reaches the node, and has no answer.
@@ -181,6 +183,10 @@ async fn answer(State(proxy): State<Proxy>, Json(call): Json<Value>) -> Response
             Json(json!({ "jsonrpc": "2.0", "id": call["id"], "result": result })).into_response()
         }
         Act::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Act::Lost(status) => {
+            let _ = pass(&proxy, &call).await;
+            StatusCode::from_u16(status).unwrap().into_response()
+        }
         Act::Hang | Act::Swallow => {
             if matches!(act, Act::Swallow) {
                 let _ = pass(&proxy, &call).await;

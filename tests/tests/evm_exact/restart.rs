@@ -310,3 +310,19 @@ async fn another_facilitator_finishes_what_one_has_begun() {
     assert_eq!(chain.nonce(chain::second_facilitator().address()).await.unwrap(), 0);
     settles_once(&chain, &store.inner, &payment, "by another").await;
 }
+
+/// What was written down and not sent has expired, by the chain's clock; ours says nothing about that.
+#[tokio::test]
+async fn what_has_expired_on_chain_has_failed() {
+    let (chain, _) = start().await;
+    let store = FaultyStore::new(writes(0, Write::HangsAfter));
+    let message = authorization(1);
+    crash(facilitator_of(&chain).store(store.clone()), &with(&message), store.hangs.clone()).await;
+    chain.warp(301).await.unwrap();
+    let answer = restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap();
+    let SettleResponse::Failed(failure) = &answer else { panic!("{answer:?}") };
+    assert_eq!(failure.reason, reasons::VALID_BEFORE);
+    assert!(failure.transaction.is_some());
+    assert_eq!(restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap(), answer);
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 0);
+}

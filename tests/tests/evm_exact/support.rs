@@ -37,6 +37,13 @@ pub(crate) fn facilitator_at(url: &str) -> ExactFacilitator {
     ExactFacilitator::connect(url, Network::evm(BASE_SEPOLIA), chain::facilitator()).unwrap()
 }
 
+/// Over several endpoints, each of which has half a second to answer.
+pub(crate) fn facilitator_over(urls: &[&str]) -> ExactFacilitator {
+    ExactFacilitator::connect_all(urls, Network::evm(BASE_SEPOLIA), chain::facilitator())
+        .unwrap()
+        .call_timeout(Duration::from_millis(500))
+}
+
 /// Returns once it is so; fails if it is not after ten seconds.
 pub(crate) async fn until(is_so: impl AsyncFn() -> bool) {
     let wait = async {

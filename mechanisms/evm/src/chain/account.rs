@@ -16,7 +16,10 @@ use tokio::{
 use tracing::debug;
 use x402_core::failpoint::failpoint;
 
-use super::{Fault, Fees, Rpc};
+use super::{
+    Fault, Fees, Rpc,
+    words::{say_known, say_refused, say_taken},
+};
 
 /// How many of its last transactions a lane can name.
 const REMEMBERED: usize = 256;
@@ -129,9 +132,7 @@ impl Account {
         let next = lane.next.take();
         match rpc.send(&sent.raw).await {
             Ok(_) => lane.may_have(sent),
-            Err(fault)
-                if fault.was_not_sent() || fault.answer().is_some_and(|words| says_refused(&words)) =>
-            {
+            Err(fault) if fault.was_not_sent() || fault.answer().is_some_and(|words| say_refused(&words)) => {
                 lane.next = next;
             }
             Err(_) => {}
@@ -209,13 +210,13 @@ impl Turn<'_> {
             return Departure::Refused(fault);
         }
         let words = fault.answer().unwrap_or_default();
-        if says_known(&words) {
+        if say_known(&words) {
             return self.left(sent);
         }
         match self.rpc.knows(sent.hash).await {
             Ok(true) => self.left(sent),
-            Ok(false) if says_taken(&words) => Departure::Taken(fault),
-            Ok(false) if says_refused(&words) => Departure::Refused(fault),
+            Ok(false) if say_taken(&words) => Departure::Taken(fault),
+            Ok(false) if say_refused(&words) => Departure::Refused(fault),
             // Other words prove nothing, nor does a node behind the endpoint that has not heard of it.
             _ => {
                 self.lane.may_have(sent);
@@ -242,42 +243,4 @@ impl Lane {
             self.sent.pop_first();
         }
     }
-}
-
-/// Nodes have words of their own for a transaction they have already.
-fn says_known(words: &str) -> bool {
-    words.starts_with("known transaction")
-        || ["already known", "alreadyknown", "already imported", "already in", "already exists"]
-            .iter()
-            .any(|known| words.contains(known))
-}
-
-/// And for a nonce that is not the next.
-fn says_taken(words: &str) -> bool {
-    ["nonce too low", "nonce is too low", "replacement transaction underpriced", "replacement underpriced"]
-        .iter()
-        .any(|taken| words.contains(taken))
-}
-
-/// The words with which a node rejects a transaction as it is, so that it cannot have taken it. Whatever is not here,
-/// like "internal error", may have been said after the transaction was passed on.
-fn says_refused(words: &str) -> bool {
-    const REFUSALS: [&str; 15] = [
-        "insufficient funds",
-        "underpriced",
-        "intrinsic gas too low",
-        "max fee per gas less than block base fee",
-        "fee cap less than block base fee",
-        "max priority fee per gas higher than max fee per gas",
-        "exceeds the configured cap",
-        "exceeds block gas limit",
-        "gas required exceeds",
-        "invalid sender",
-        "invalid signature",
-        "invalid chain id",
-        "invalid chainid",
-        "invalid transaction v, r, s values",
-        "oversized data",
-    ];
-    says_taken(words) || REFUSALS.iter().any(|refusal| words.contains(refusal))
 }

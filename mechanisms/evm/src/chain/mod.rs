@@ -1,11 +1,13 @@
-//! A chain as a facilitator uses it: its endpoint, the account that pays the gas, the contracts.
+//! A chain as a facilitator uses it: its endpoints, the account that pays the gas, the contracts.
 
 mod account;
 pub(crate) mod contracts;
+mod endpoints;
 mod rpc;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod transport;
+mod words;
 
 pub(crate) use account::{Account, Departure, Sent, Transaction};
 pub(crate) use rpc::{Fault, Fees, Receipt, Rpc};

@@ -13,22 +13,35 @@ use alloy::{
     transports::{TransportError, TransportErrorKind},
 };
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use super::transport::{HttpFault, HttpTransport};
-use crate::error::Error;
+use super::{
+    endpoints::{Endpoint, Endpoints, Head},
+    transport::{HttpFault, HttpTransport},
+    words::{say_known, say_refused},
+};
+use crate::{
+    clock::Clock,
+    error::{Error, ErrorKind},
+};
 
 /// What the endpoint is called in texts that callers see, too.
 const ENDPOINT: &str = "the RPC endpoint";
+/// How long to wait for endpoints to say where they stand, where another one can be asked instead.
+const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A chain's endpoint.
+/// A chain's endpoints.
 #[derive(Clone)]
 pub(crate) struct Rpc {
-    provider: DynProvider,
+    endpoints: Arc<Endpoints>,
+    /// Which one to ask, if not all.
+    only: Option<usize>,
+    chain_id: u64,
     pub(crate) timeout: Duration,
-    /// `host:port`: the rest of a URL often holds a key.
-    host: Option<Arc<str>>,
+    pub(crate) clock: Clock,
 }
 
 /// A call the endpoint did not do. Says nothing about the payment.
@@ -41,11 +54,15 @@ pub(crate) struct Fault {
 #[derive(Debug, Clone)]
 enum FaultKind {
     /// The endpoint answered with an error.
-    Answered { code: i64, message: String, reverted: bool },
+    Answered { code: i64, message: String, reverted: bool, busy: bool },
     /// The request did not leave.
     NotSent(String),
     /// The request may have been worked on.
     NoAnswer(String),
+    /// The endpoint will not do, and was not asked.
+    Unfit(String),
+    /// None was asked.
+    AllAside { endpoints: usize, last: Box<Fault> },
 }
 
 /// What a unit of gas costs.
@@ -74,6 +91,13 @@ pub(crate) struct Log {
     pub(crate) transaction_hash: Option<B256>,
 }
 
+/// The same of a block.
+#[derive(Debug, Deserialize)]
+struct Block {
+    number: U64,
+    timestamp: U64,
+}
+
 /// The same of a transaction.
 #[derive(Debug, Deserialize)]
 struct Called {
@@ -94,42 +118,181 @@ impl Receipt {
 }
 
 impl Rpc {
-    pub(crate) fn connect(url: &str) -> Result<Self, Error> {
-        let transport = HttpTransport::new(url)?;
-        let host = Some(transport.host().into());
-        let provider = RootProvider::new(RpcClient::new(transport, false));
-        Ok(Self { host, ..Self::over(provider) })
+    pub(crate) fn connect<U: AsRef<str>>(
+        urls: impl IntoIterator<Item = U>,
+        chain_id: u64,
+    ) -> Result<Self, Error> {
+        let endpoint = |url: U| {
+            let transport = HttpTransport::new(url.as_ref())?;
+            let host = Some(transport.host().into());
+            Ok(Endpoint::new(RootProvider::new(RpcClient::new(transport, false)).erased(), host))
+        };
+        let endpoints = urls.into_iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
+        if endpoints.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Endpoint,
+                "no RPC endpoint was given: expected one URL or more",
+            ));
+        }
+        Ok(Self::of(endpoints, chain_id))
     }
 
-    pub(crate) fn over(provider: impl Provider + 'static) -> Self {
-        Self { provider: provider.erased(), timeout: Duration::from_secs(10), host: None }
+    pub(crate) fn over(provider: impl Provider + 'static, chain_id: u64) -> Self {
+        Self::of(vec![Endpoint::new(provider.erased(), None)], chain_id)
     }
 
-    /// The endpoint, for whoever runs the facilitator.
-    pub(crate) fn name(&self) -> String {
-        self.host.as_ref().map_or_else(|| ENDPOINT.to_owned(), |host| format!("{ENDPOINT} {host}"))
+    fn of(endpoints: Vec<Endpoint>, chain_id: u64) -> Self {
+        Self {
+            endpoints: Arc::new(Endpoints::new(endpoints)),
+            only: None,
+            chain_id,
+            timeout: Duration::from_secs(10),
+            clock: Clock::system(),
+        }
+    }
+
+    /// Finds out whether there is an endpoint to ask.
+    pub(crate) async fn ready(&self) -> Result<(), Fault> {
+        self.usable().await.map(|_| ())
+    }
+
+    /// What is wrong with each endpoint, for whoever runs the facilitator: what it is called, and the fault.
+    pub(crate) fn troubles(&self) -> Vec<(String, Fault)> {
+        let trouble = |endpoint: &Endpoint| Some((endpoint.name(), endpoint.trouble()?));
+        self.endpoints.all.iter().filter_map(trouble).collect()
+    }
+
+    /// Each endpoint that is used now by itself. Whoever concludes from what an endpoint does not know asks all of
+    /// them, each for all of it: pieces from several make a chain that never was, since one may be behind another.
+    pub(crate) async fn each(&self) -> Result<Vec<Self>, Fault> {
+        let usable = self.usable().await?;
+        Ok(usable.into_iter().map(|only| Self { only: Some(only), ..self.clone() }).collect())
+    }
+
+    /// Which endpoints to ask, in order.
+    async fn usable(&self) -> Result<Vec<usize>, Fault> {
+        if let Some(only) = self.only {
+            return Ok(vec![only]);
+        }
+        let all = &self.endpoints.all;
+        if !self.endpoints.are_several() {
+            if !all[0].is_good() {
+                self.identify(&all[0]).await.inspect_err(|fault| all[0].is_wrong(fault))?;
+                all[0].is_right(Head::default());
+            }
+            return Ok(vec![0]);
+        }
+        if self.endpoints.are_due() {
+            let _turn = self.endpoints.survey.lock().await;
+            if self.endpoints.are_due() {
+                self.survey().await;
+            }
+        }
+        let usable: Vec<usize> = (0..all.len()).filter(|&index| all[index].is_good()).collect();
+        match all.iter().rev().find_map(Endpoint::trouble) {
+            Some(last) if usable.is_empty() => {
+                let kind = FaultKind::AllAside { endpoints: all.len(), last: Box::new(last) };
+                Err(Fault { method: "eth_chainId", kind })
+            }
+            _ => Ok(usable),
+        }
+    }
+
+    /// Asks all that do not rest where they stand.
+    async fn survey(&self) {
+        let patience = self.timeout.min(SURVEY_TIMEOUT);
+        let asked =
+            self.endpoints.all.iter().filter(|endpoint| !endpoint.rests()).map(|endpoint| async move {
+                let seen = timeout(patience, async {
+                    tokio::try_join!(self.identify(endpoint), self.head_at(endpoint))
+                });
+                let seen = seen.await.unwrap_or_else(|_| Err(Fault::late("eth_chainId", patience)));
+                match seen {
+                    Ok(((), head)) if head.number > 0 => endpoint.is_right(head),
+                    Ok(_) => endpoint.set_aside(&Fault::unfit("is at block 0: it has no chain yet")),
+                    Err(fault) => endpoint.set_aside(&fault),
+                }
+            });
+        join_all(asked).await;
+        self.endpoints.compare(self.clock.now());
+    }
+
+    async fn identify(&self, endpoint: &Endpoint) -> Result<(), Fault> {
+        let served = self.at::<_, U64>(endpoint, "eth_chainId", ()).await?.to::<u64>();
+        if served == self.chain_id {
+            return Ok(());
+        }
+        Err(Fault::unfit(format!("serves eip155:{served}: configure an endpoint of this network")))
+    }
+
+    async fn head_at(&self, endpoint: &Endpoint) -> Result<Head, Fault> {
+        let Block { number, timestamp } =
+            self.at(endpoint, "eth_getBlockByNumber", ("latest", false)).await?;
+        Ok(Head { number: number.to(), timestamp: timestamp.to() })
     }
 
     async fn ask<P: RpcSend, R: RpcRecv>(&self, method: &'static str, parameters: P) -> Result<R, Fault> {
-        let answer = self.provider.raw_request(method.into(), parameters);
-        self.in_time(method, answer).await
+        self.anywhere(method, |provider| {
+            let parameters = parameters.clone();
+            async move { provider.raw_request(method.into(), parameters).await }
+        })
+        .await
+    }
+
+    /// Asks one after the other until one answers. That a contract says no is an answer.
+    async fn anywhere<R, F: Future<Output = Result<R, TransportError>>>(
+        &self,
+        method: &'static str,
+        ask: impl Fn(DynProvider) -> F,
+    ) -> Result<R, Fault> {
+        let mut last = None;
+        for index in self.usable().await? {
+            let endpoint = &self.endpoints.all[index];
+            match self.in_time(endpoint, method, ask(endpoint.provider.clone())).await {
+                Ok(answer) => return Ok(answer),
+                Err(fault) if fault.is_revert() => return Err(fault),
+                Err(fault) => last = Some(fault),
+            }
+        }
+        Err(last.expect("there is at least one endpoint to ask"))
+    }
+
+    async fn at<P: RpcSend, R: RpcRecv>(
+        &self,
+        endpoint: &Endpoint,
+        method: &'static str,
+        parameters: P,
+    ) -> Result<R, Fault> {
+        let answer = endpoint.provider.raw_request(method.into(), parameters);
+        self.timed(method, answer).await
     }
 
     async fn in_time<R>(
         &self,
+        endpoint: &Endpoint,
         method: &'static str,
         answer: impl Future<Output = Result<R, TransportError>>,
     ) -> Result<R, Fault> {
-        let kind = match tokio::time::timeout(self.timeout, answer).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => FaultKind::of(error),
-            Err(_) => FaultKind::NoAnswer(format!("no answer within {} ms", self.timeout.as_millis())),
-        };
-        Err(Fault { method, kind })
+        let answer = self.timed(method, answer).await;
+        match &answer {
+            Ok(_) => endpoint.did_well(),
+            Err(fault) if !fault.is_trouble() => {}
+            Err(fault) if self.endpoints.are_several() => endpoint.set_aside(fault),
+            Err(_) => endpoint.forget(),
+        }
+        answer
     }
 
-    pub(crate) async fn chain_id(&self) -> Result<u64, Fault> {
-        self.ask::<_, U64>("eth_chainId", ()).await.map(|id| id.to())
+    async fn timed<R>(
+        &self,
+        method: &'static str,
+        answer: impl Future<Output = Result<R, TransportError>>,
+    ) -> Result<R, Fault> {
+        match timeout(self.timeout, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(Fault { method, kind: FaultKind::of(error) }),
+            Err(_) => Err(Fault::late(method, self.timeout)),
+        }
     }
 
     pub(crate) async fn block_number(&self) -> Result<u64, Fault> {
@@ -145,9 +308,20 @@ impl Rpc {
         self.ask::<_, U64>("eth_getTransactionCount", (account, "latest")).await.map(|count| count.to())
     }
 
-    /// The same with those that wait to be.
+    /// The same with those that wait to be: as many as any endpoint has heard of.
     pub(crate) async fn pending_nonce(&self, account: Address) -> Result<u64, Fault> {
-        self.ask::<_, U64>("eth_getTransactionCount", (account, "pending")).await.map(|count| count.to())
+        let each = self.each().await?;
+        let counts =
+            each.iter().map(|one| one.ask::<_, U64>("eth_getTransactionCount", (account, "pending")));
+        let counts = join_all(counts).await;
+        let most = counts.iter().flatten().max().map(|count| count.to());
+        most.map_or_else(|| Err(first_fault(counts)), Ok)
+    }
+
+    /// The newest block.
+    pub(crate) async fn head(&self) -> Result<Head, Fault> {
+        let Block { number, timestamp } = self.ask("eth_getBlockByNumber", ("latest", false)).await?;
+        Ok(Head { number: number.to(), timestamp: timestamp.to() })
     }
 
     pub(crate) async fn call(&self, call: &TransactionRequest) -> Result<Bytes, Fault> {
@@ -180,7 +354,8 @@ impl Rpc {
     }
 
     pub(crate) async fn fees(&self) -> Result<Fees, Fault> {
-        let fees = self.in_time("eth_feeHistory", self.provider.estimate_eip1559_fees()).await;
+        let estimate = |provider: DynProvider| async move { provider.estimate_eip1559_fees().await };
+        let fees = self.anywhere("eth_feeHistory", estimate).await;
         match fees {
             Ok(fees) => {
                 Ok(Fees::Eip1559 { max: fees.max_fee_per_gas, priority: fees.max_priority_fee_per_gas })
@@ -193,23 +368,50 @@ impl Rpc {
         }
     }
 
-    pub(crate) async fn send(&self, raw: &Bytes) -> Result<B256, Fault> {
-        self.ask("eth_sendRawTransaction", (raw,)).await
+    /// Hands a transaction to the first endpoint that takes it. The same bytes at several are one transaction. An
+    /// error says that it was not sent, or refused, only if that is so at every endpoint that was asked.
+    pub(crate) async fn send(&self, raw: &Bytes) -> Result<(), Fault> {
+        let (mut doubt, mut refused, mut not_sent) = (None, None, None);
+        for one in self.each().await? {
+            match one.ask::<_, B256>("eth_sendRawTransaction", (raw,)).await {
+                Ok(_) => return Ok(()),
+                Err(fault) if fault.answer().is_some_and(|words| say_known(&words)) => return Ok(()),
+                Err(fault) if fault.was_not_sent() => not_sent = Some(fault),
+                Err(fault) if fault.answer().is_some_and(|words| say_refused(&words)) => {
+                    refused = Some(fault)
+                }
+                Err(fault) => doubt = Some(fault),
+            }
+        }
+        Err(doubt.or(refused).or(not_sent).expect("there is at least one endpoint to ask"))
     }
 
-    /// Whether the endpoint knows the transaction, in a block or waiting.
+    /// Whether an endpoint knows the transaction, in a block or waiting. That none does needs all their words.
     pub(crate) async fn knows(&self, hash: B256) -> Result<bool, Fault> {
-        self.ask::<_, Option<Value>>("eth_getTransactionByHash", (hash,)).await.map(|found| found.is_some())
+        self.found::<Value>("eth_getTransactionByHash", hash).await.map(|found| found.is_some())
+    }
+
+    /// What the first endpoint that knows of it has under this hash; `None` if each of them says that it has nothing.
+    async fn found<R: RpcRecv>(&self, method: &'static str, hash: B256) -> Result<Option<R>, Fault> {
+        let mut doubt = None;
+        for one in self.each().await? {
+            match one.ask::<_, Option<R>>(method, (hash,)).await {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                Err(fault) => doubt = Some(fault),
+            }
+        }
+        doubt.map_or(Ok(None), Err)
     }
 
     /// What a transaction calls its recipient with.
     pub(crate) async fn input(&self, hash: B256) -> Result<Option<Bytes>, Fault> {
-        let found = self.ask::<_, Option<Called>>("eth_getTransactionByHash", (hash,)).await;
+        let found = self.found::<Called>("eth_getTransactionByHash", hash).await;
         found.map(|found| found.map(|transaction| transaction.input))
     }
 
     pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, Fault> {
-        self.ask("eth_getTransactionReceipt", (hash,)).await
+        self.found("eth_getTransactionReceipt", hash).await
     }
 
     pub(crate) async fn logs(
@@ -236,7 +438,21 @@ impl Fault {
     }
 
     pub(crate) fn was_not_sent(&self) -> bool {
-        matches!(self.kind, FaultKind::NotSent(_))
+        matches!(self.kind, FaultKind::NotSent(_) | FaultKind::Unfit(_) | FaultKind::AllAside { .. })
+    }
+
+    /// The endpoint is down or busy, or talks nonsense: another one may do better with anything.
+    fn is_trouble(&self) -> bool {
+        match &self.kind {
+            FaultKind::Answered { busy, .. } => *busy,
+            FaultKind::NotSent(_) | FaultKind::NoAnswer(_) | FaultKind::Unfit(_) => true,
+            FaultKind::AllAside { .. } => false,
+        }
+    }
+
+    /// The endpoint is another one than it should be.
+    pub(crate) fn is_unfit(&self) -> bool {
+        matches!(self.kind, FaultKind::Unfit(_))
     }
 
     /// The endpoint's words, in lower case, if it answered.
@@ -249,6 +465,19 @@ impl Fault {
 }
 
 impl Fault {
+    fn late(method: &'static str, patience: Duration) -> Self {
+        Self { method, kind: FaultKind::NoAnswer(format!("no answer within {} ms", patience.as_millis())) }
+    }
+
+    /// An endpoint that is, or does, this.
+    fn unfit(what: impl Into<String>) -> Self {
+        Self { method: "eth_chainId", kind: FaultKind::Unfit(what.into()) }
+    }
+
+    pub(super) fn behind(head: u64, furthest: u64) -> Self {
+        Self::unfit(format!("is behind: its newest block is {head}, and another endpoint's {furthest}"))
+    }
+
     /// An endpoint that reports a transaction's log and does not know the transaction.
     pub(crate) fn lost_transaction() -> Self {
         let what = "it reported a log of a transaction that it does not know";
@@ -264,6 +493,10 @@ impl Fault {
             }
             FaultKind::NotSent(what) => format!("{method} did not reach {endpoint}: {what}"),
             FaultKind::NoAnswer(what) => format!("{method} got no answer from {endpoint}: {what}"),
+            FaultKind::Unfit(what) => format!("{endpoint} {what}"),
+            FaultKind::AllAside { endpoints, last } => {
+                format!("all {endpoints} RPC endpoints are set aside for now, the last one because {last}")
+            }
         }
     }
 }
@@ -279,7 +512,7 @@ impl FaultKind {
         match error {
             RpcError::ErrorResp(answer) => Self::answered(&answer),
             RpcError::UnsupportedFeature(feature) => {
-                Self::Answered { code: 0, message: format!("no {feature}"), reverted: false }
+                Self::Answered { code: 0, message: format!("no {feature}"), reverted: false, busy: false }
             }
             RpcError::Transport(kind) => match kind.as_http_error() {
                 Some(http) => Self::NoAnswer(format!("HTTP status {}", http.status)),
@@ -306,12 +539,25 @@ impl FaultKind {
     fn answered(answer: &ErrorPayload) -> Self {
         let message = answer.message.to_lowercase();
         let vm = ["revert", "vm execution", "invalid opcode", "out of gas", "gas required exceeds"];
-        let reverted = !answer.is_retry_err()
+        let busy = answer.is_retry_err();
+        let reverted = !busy
             && (answer.code == 3
                 || answer.as_revert_data().is_some()
                 || vm.iter().any(|words| message.contains(words)));
-        Self::Answered { code: answer.code, message: presentable(&answer.message), reverted }
+        Self::Answered { code: answer.code, message: presentable(&answer.message), reverted, busy }
     }
+}
+
+impl Endpoint {
+    /// What it is called, for whoever runs the facilitator.
+    fn name(&self) -> String {
+        self.host.as_ref().map_or_else(|| ENDPOINT.to_owned(), |host| format!("{ENDPOINT} {host}"))
+    }
+}
+
+/// Of answers of which none is good.
+fn first_fault<T>(answers: Vec<Result<T, Fault>>) -> Fault {
+    answers.into_iter().find_map(Result::err).expect("one of them failed")
 }
 
 /// An endpoint's words, without what might be a signature or a URL, and no longer than a line.

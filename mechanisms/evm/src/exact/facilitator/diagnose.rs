@@ -9,7 +9,7 @@ use super::{
     checks::{Asked, Stop},
 };
 use crate::{
-    chain::{Fault, Receipt, contracts::Eip3009},
+    chain::{Fault, Receipt, Rpc, contracts::Eip3009},
     eip3009::Authorization,
     exact::reasons,
 };
@@ -59,56 +59,58 @@ impl ExactFacilitator {
     }
 
     /// The transaction in which this very authorization moved the money, whoever sent it: once signed, anyone may.
-    /// Looks at the state after this block, or at the latest.
+    /// Looks at the state after this block, or at the latest, and all that at one endpoint.
     pub(super) async fn paid_by_another(
         &self,
+        endpoint: &Rpc,
         asked: &Asked,
         block: Option<u64>,
     ) -> Result<Option<B256>, Fault> {
         let token = asked.terms.token;
         let (authorizer, nonce) = (asked.authorization.from, asked.authorization.nonce);
         let state = Eip3009::authorizationStateCall { authorizer, nonce };
-        if self.rpc.view_at(token, &state, block).await? != Some(true) {
+        if endpoint.view_at(token, &state, block).await? != Some(true) {
             return Ok(None);
         }
         let topics = [Eip3009::AuthorizationUsed::SIGNATURE_HASH, authorizer.into_word(), nonce];
-        let Some(hash) = self.find(token, topics).await? else { return Ok(None) };
-        let (receipt, input) = tokio::try_join!(self.rpc.receipt(hash), self.rpc.input(hash))?;
+        let Some(hash) = find(endpoint, token, topics).await? else { return Ok(None) };
+        let (receipt, input) = tokio::try_join!(endpoint.receipt(hash), endpoint.input(hash))?;
         let (Some(receipt), Some(input)) = (receipt, input) else { return Err(Fault::lost_transaction()) };
         let paid = receipt.succeeded()
             && moved_under_authorization(&receipt, asked)
             && carries_only(&input, &asked.authorization);
         Ok(paid.then_some(hash))
     }
+}
 
-    async fn find(&self, token: Address, topics: [B256; 3]) -> Result<Option<B256>, Fault> {
-        let head = self.rpc.block_number().await?;
-        let mut refused = None;
-        'search: for (blocks, times) in SEARCHES {
-            let mut to = head;
-            for time in 0..times {
-                let from = to.saturating_sub(blocks - 1);
-                match self.rpc.logs(token, topics, from, to).await {
-                    Ok(logs) => {
-                        if let Some(hash) = logs.iter().find_map(|log| log.transaction_hash) {
-                            return Ok(Some(hash));
-                        }
+/// The newest transaction with such a log.
+async fn find(endpoint: &Rpc, token: Address, topics: [B256; 3]) -> Result<Option<B256>, Fault> {
+    let head = endpoint.block_number().await?;
+    let mut refused = None;
+    'search: for (blocks, times) in SEARCHES {
+        let mut to = head;
+        for time in 0..times {
+            let from = to.saturating_sub(blocks - 1);
+            match endpoint.logs(token, topics, from, to).await {
+                Ok(logs) => {
+                    if let Some(hash) = logs.iter().find_map(|log| log.transaction_hash) {
+                        return Ok(Some(hash));
                     }
-                    Err(fault) if time == 0 && fault.answer().is_some() => {
-                        refused = Some(fault);
-                        continue 'search;
-                    }
-                    Err(fault) => return Err(fault),
                 }
-                if from == 0 {
-                    break;
+                Err(fault) if time == 0 && fault.answer().is_some() => {
+                    refused = Some(fault);
+                    continue 'search;
                 }
-                to = from - 1;
+                Err(fault) => return Err(fault),
             }
-            return Ok(None);
+            if from == 0 {
+                break;
+            }
+            to = from - 1;
         }
-        refused.map_or(Ok(None), Err)
+        return Ok(None);
     }
+    refused.map_or(Ok(None), Err)
 }
 
 /// Whether calldata hands a token this very authorization, be it within other calls. A log names no more than the

@@ -19,7 +19,6 @@ use std::{
 
 use alloy::{network::TxSigner, providers::Provider};
 use alloy_primitives::{Address, Signature};
-use tokio::sync::OnceCell;
 use tracing::{debug, instrument};
 use x402_core::{
     address::Address as AnyAddress,
@@ -52,7 +51,17 @@ pub fn facilitator(
     network: Network,
     signer: impl TxSigner<Signature> + Send + Sync + 'static,
 ) -> Result<ExactFacilitator, Error> {
-    ExactFacilitator::new(Rpc::over(provider), network, signer)
+    let chain_id = chain_id_of(&network)?;
+    Ok(ExactFacilitator::new(Rpc::over(provider, chain_id), network, chain_id, signer))
+}
+
+fn chain_id_of(network: &Network) -> Result<u64, Error> {
+    network.evm_chain_id().filter(|chain| Network::evm(*chain) == *network).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Network,
+            format!("{network} is not an EVM chain: expected an id like `eip155:8453`"),
+        )
+    })
 }
 
 /// The facilitator's role in `exact`, on one network. Clones are the same facilitator.
@@ -83,7 +92,6 @@ struct Settings {
 struct Shared {
     account: Account,
     ledger: Ledger,
-    chain_is_right: OnceCell<()>,
     /// When a listed token was last seen to have code.
     deployed: Mutex<HashMap<Address, Instant>>,
 }
@@ -109,22 +117,32 @@ impl ExactFacilitator {
         network: Network,
         signer: impl TxSigner<Signature> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        Self::new(Rpc::connect(rpc_url.as_ref())?, network, signer)
+        Self::connect_all([rpc_url], network, signer)
+    }
+
+    /// The same over several endpoints, the preferred one first. One that does not answer, answers with nonsense, has
+    /// too much to do, serves another chain, or is behind the others is set aside for a while, and the next is asked.
+    /// What was signed is the same for all of them: a transaction that one may have taken is not made again for
+    /// another.
+    ///
+    /// # Errors
+    /// When the network is not an EVM chain, there is no URL, or one cannot be used.
+    pub fn connect_all<U: AsRef<str>>(
+        rpc_urls: impl IntoIterator<Item = U>,
+        network: Network,
+        signer: impl TxSigner<Signature> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let chain_id = chain_id_of(&network)?;
+        Ok(Self::new(Rpc::connect(rpc_urls, chain_id)?, network, chain_id, signer))
     }
 
     fn new(
         rpc: Rpc,
         network: Network,
+        chain_id: u64,
         signer: impl TxSigner<Signature> + Send + Sync + 'static,
-    ) -> Result<Self, Error> {
-        let chain_id =
-            network.evm_chain_id().filter(|chain| Network::evm(*chain) == network).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Network,
-                    format!("{network} is not an EVM chain: expected an id like `eip155:8453`"),
-                )
-            })?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             assets: Assets::known(&network),
             journal: Journal::in_memory(&network, chain_id),
             leftovers: Leftovers::default(),
@@ -141,10 +159,9 @@ impl ExactFacilitator {
             shared: Arc::new(Shared {
                 account: Account::new(chain_id, signer),
                 ledger: Ledger::default(),
-                chain_is_right: OnceCell::new(),
                 deployed: Mutex::default(),
             }),
-        })
+        }
     }
 
     /// How long to wait for a transaction to be mined before a settlement is answered as pending. 45 seconds unless
@@ -220,45 +237,30 @@ impl ExactFacilitator {
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.clock = Clock::new(now);
+        self.rpc.clock = self.clock.clone();
         self
     }
 
-    /// Asks the endpoint whether it serves the network. Every payment does this until it was so once. The error names
-    /// the endpoint by host and port.
+    /// Asks the endpoints whether they serve the network. Each does this before it is used, first and after an outage.
+    /// The error names the endpoints by host and port.
     ///
     /// # Errors
-    /// When it serves another chain, or does not answer.
+    /// When none of them can be used: they serve another chain, or do not answer.
     pub async fn check(&self) -> Result<(), FacilitatorError> {
-        self.served().await.map_err(|trouble| {
-            let endpoint = self.rpc.name();
-            match trouble {
-                Unserved::Fault(fault) => self.error(format_args!(
-                    "{}. Is the RPC endpoint running, and its URL right?",
-                    fault.of(&endpoint)
-                )),
-                Unserved::Another(chain) => self.another_chain(&endpoint, chain),
-            }
-        })
+        let Err(fault) = self.rpc.ready().await else { return Ok(()) };
+        let mut troubles = self.rpc.troubles();
+        if troubles.is_empty() {
+            return Err(self.trouble(&fault));
+        }
+        let unfit = troubles.iter().all(|(_, trouble)| trouble.is_unfit());
+        let hint = if unfit { "" } else { ". Is the RPC endpoint running, and its URL right?" };
+        let troubles: Vec<_> = troubles.drain(..).map(|(name, trouble)| trouble.of(&name)).collect();
+        Err(self.error(format_args!("{}{hint}", troubles.join("; "))))
     }
 
     /// The same before a payment, whose sender need not know the endpoint.
     async fn check_for_payment(&self) -> Result<(), FacilitatorError> {
-        self.served().await.map_err(|trouble| match trouble {
-            Unserved::Fault(fault) => self.trouble(&fault),
-            Unserved::Another(chain) => self.another_chain("the RPC endpoint", chain),
-        })
-    }
-
-    async fn served(&self) -> Result<(), Unserved> {
-        let ask = async || {
-            let served = self.rpc.chain_id().await.map_err(Unserved::Fault)?;
-            if served == self.chain_id { Ok(()) } else { Err(Unserved::Another(served)) }
-        };
-        self.shared.chain_is_right.get_or_try_init(ask).await.copied()
-    }
-
-    fn another_chain(&self, endpoint: &str, chain: u64) -> FacilitatorError {
-        self.error(format_args!("{endpoint} serves eip155:{chain}: configure an endpoint of this network"))
+        self.rpc.ready().await.map_err(|fault| self.trouble(&fault))
     }
 
     fn error(&self, what: impl fmt::Display) -> FacilitatorError {
@@ -289,13 +291,6 @@ impl ExactFacilitator {
         }
         Ok(true)
     }
-}
-
-/// Why the endpoint cannot be used.
-enum Unserved {
-    Fault(Fault),
-    /// It serves the chain of this id.
-    Another(u64),
 }
 
 impl FacilitatorScheme for ExactFacilitator {

@@ -2,7 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use x402_core::{
@@ -25,14 +26,12 @@ use super::{
 };
 use crate::{
     address::to_core,
-    chain::{Departure, Fault, Receipt, Sent, Transaction},
+    chain::{Departure, Fault, Receipt, Rpc, Sent, Transaction},
     exact::reasons,
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A chain's clock may be behind ours: an authorization is past use only this long after it expired.
-const CLOCK_MARGIN: u64 = 60;
 
 impl ExactFacilitator {
     /// Settles it, in the place of what the journal says of it now: nothing, a transaction that can never be mined, or
@@ -101,7 +100,7 @@ impl ExactFacilitator {
         if let Stop::Refused(refusal) = &stop
             && [reasons::NONCE_ALREADY_USED, reasons::VALID_BEFORE].contains(&refusal.reason)
         {
-            let paid = self.paid_by_another(asked, None).await.map_err(|fault| self.trouble(&fault))?;
+            let paid = self.paid(asked, None).await.map_err(|fault| self.trouble(&fault))?;
             if let Some(hash) = paid {
                 return Ok(self.conclude(asked, over.as_ref(), self.settled(asked, hash)).await);
             }
@@ -169,24 +168,55 @@ impl ExactFacilitator {
         })
     }
 
+    /// What can be said of a transaction that has no answer yet.
+    ///
+    /// That it was mined, or that the payment was made, is believed of any endpoint. That it will never be is believed
+    /// when all that can be asked say so, each from its own chain alone: whoever has not heard of a transaction may be
+    /// behind the one that took it. Where they differ, the transaction may live, and only its own bytes may be sent.
     async fn fate(&self, asked: &Asked, sent: &Sent) -> Result<Fate, Fault> {
-        let (known, nonce) = tokio::join!(self.rpc.knows(sent.hash), self.rpc.mined_nonce(sent.account));
-        let (known, nonce) = (known?, nonce?);
-        // Asked last: a transaction that was mined meanwhile has its receipt by now.
-        if known || self.rpc.receipt(sent.hash).await?.is_some() {
+        let each = self.rpc.each().await?;
+        let fates = join_all(each.iter().map(|one| self.fate_at(one, asked, sent))).await;
+        let told = |wanted: fn(&Fate) -> bool| fates.iter().flatten().copied().find(wanted);
+        if let Some(fate) = told(|fate| matches!(fate, Fate::Known | Fate::Paid(_))) {
+            return Ok(fate);
+        }
+        if let Some(fault) = fates.iter().find_map(|fate| fate.as_ref().err()) {
+            return Err(fault.clone());
+        }
+        Ok(told(|fate| matches!(fate, Fate::Unheard))
+            .or_else(|| told(|fate| matches!(fate, Fate::Expired)))
+            .unwrap_or(Fate::Replaced))
+    }
+
+    async fn fate_at(&self, endpoint: &Rpc, asked: &Asked, sent: &Sent) -> Result<Fate, Fault> {
+        // Asked first: all that happened up to then is in the answers that follow.
+        let (head, nonce) = tokio::try_join!(endpoint.head(), endpoint.mined_nonce(sent.account))?;
+        let (known, receipt) = tokio::try_join!(endpoint.knows(sent.hash), endpoint.receipt(sent.hash))?;
+        if known || receipt.is_some() {
             return Ok(Fate::Known);
         }
-        if let Some(hash) = self.paid_by_another(asked, None).await? {
+        if let Some(hash) = self.paid_by_another(endpoint, asked, None).await? {
             return Ok(Fate::Paid(hash));
         }
         if nonce > sent.nonce {
             return Ok(Fate::Replaced);
         }
-        let expired: u64 = asked.authorization.valid_before.saturating_to();
-        if self.clock.now() > expired.saturating_add(CLOCK_MARGIN) {
+        // By the chain's own clock, which is the token's: an endpoint that has stopped does not get there.
+        if U256::from(head.timestamp) >= asked.authorization.valid_before {
             return Ok(Fate::Expired);
         }
         Ok(Fate::Unheard)
+    }
+
+    /// The transaction in which another one made the payment, as any endpoint has it; `None` if they all say that
+    /// there is none.
+    async fn paid(&self, asked: &Asked, block: Option<u64>) -> Result<Option<B256>, Fault> {
+        let each = self.rpc.each().await?;
+        let found = join_all(each.iter().map(|one| self.paid_by_another(one, asked, block))).await;
+        if let Some(hash) = found.iter().flatten().flatten().next() {
+            return Ok(Some(*hash));
+        }
+        found.into_iter().collect::<Result<Vec<_>, _>>().map(|_| None)
     }
 
     /// Waits for the transaction, and writes down what came of it.
@@ -272,7 +302,7 @@ impl ExactFacilitator {
             });
         }
         let block = receipt.block_number.to::<u64>();
-        match self.paid_by_another(asked, Some(block)).await {
+        match self.paid(asked, Some(block)).await {
             Ok(Some(hash)) => Ok(self.settled(asked, hash)),
             Ok(None) => Ok(self.failed(asked, reasons::TRANSACTION_FAILED, Some(sent.hash))),
             Err(fault) => Err(self.error(format_args!(
@@ -376,6 +406,7 @@ pub(super) enum Look {
 }
 
 /// What became of a transaction that has no answer yet.
+#[derive(Clone, Copy)]
 enum Fate {
     /// It is mined, or waits to be.
     Known,

@@ -93,6 +93,7 @@ impl Node {
         Reply::Is(match method {
             "eth_chainId" => json!("0x14a34"),
             "eth_blockNumber" => json!("0x64"),
+            "eth_getBlockByNumber" => json!({ "number": "0x64", "timestamp": format!("{NOW:#x}") }),
             "eth_getCode" if parameters[0] == json!(USDC) => json!("0x60"),
             "eth_getCode" | "eth_call" => json!("0x"),
             "eth_estimateGas" => json!("0x10000"),
