@@ -3,16 +3,19 @@
 //! - [`Chain`] is a local EVM node with a dollar at the address where clients look for USDC;
 //! - [`token`] speaks to that dollar and signs what it understands;
 //! - [`script`] is a facilitator that does as it is told, [`serve`] puts services on sockets;
+//! - [`stores`] are servers of Redis and PostgreSQL, to be killed and started again;
 //! - [`process`] runs programs that never outlive a test, the facilitator's binary among them;
 //! - [`node`] runs the published packages: [`node::run`] a client, [`node::Server`] a server.
 //!
-//! The node and the packages come from npm. `cargo xtask test` fetches them; a test that lacks them says so.
+//! The node and the packages come from npm, the servers from Debian. `cargo xtask test` fetches them; a test that lacks
+//! them says so.
 
 pub mod chain;
 pub mod node;
 pub mod process;
 pub mod script;
 pub mod serve;
+pub mod stores;
 pub mod token;
 
 pub use chain::Chain;

@@ -1,7 +1,7 @@
 //! Programs that run beside a test and never outlive it.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     time::Duration,
@@ -11,7 +11,8 @@ use anyhow::{Context, bail};
 use tokio::{sync::oneshot, time::timeout};
 
 /// A running program, under a shell that keeps watch over a pipe from us. The pipe closes when we drop it and when we
-/// die, even by SIGKILL, and then the shell ends the program: a killed test run leaves nothing behind.
+/// die, even by SIGKILL, and then the shell ends the program: a killed test run leaves nothing behind. What we write into
+/// it are signals for the program.
 #[derive(Debug)]
 pub struct Process {
     watch: Child,
@@ -19,7 +20,8 @@ pub struct Process {
 }
 
 // The program's output must not be held open by the shell: its end is how a failed start is noticed.
-const WATCH: &str = r#""$@" </dev/null & program=$!; exec >/dev/null 2>&1; cat; kill -9 "$program"; wait"#;
+const WATCH: &str = r#"ending=$1; shift; "$@" </dev/null & program=$!; exec >/dev/null 2>&1
+while read -r signal; do kill -"$signal" "$program"; done; kill -"$ending" "$program"; wait"#;
 
 impl Process {
     /// Starts a program and waits until it prints a line that `ready` makes something of.
@@ -32,9 +34,20 @@ impl Process {
         env: &[(&str, &str)],
         ready: impl Fn(&str) -> Option<T> + Send + 'static,
     ) -> anyhow::Result<(Self, T)> {
+        Self::start_ending("KILL", program, args, env, ready).await
+    }
+
+    /// The same for a program that is to end with another signal, since it has something to clear away.
+    pub(crate) async fn start_ending<T: Send + 'static>(
+        ending: &str,
+        program: &Path,
+        args: &[&str],
+        env: &[(&str, &str)],
+        ready: impl Fn(&str) -> Option<T> + Send + 'static,
+    ) -> anyhow::Result<(Self, T)> {
         let name = program.display();
         let mut watch = Command::new("sh")
-            .args(["-c", WATCH, "sh"])
+            .args(["-c", WATCH, "sh", ending])
             .arg(program)
             .args(args)
             .envs(env.iter().copied())
@@ -65,6 +78,17 @@ impl Process {
             Ok(Err(_)) => bail!("{name} ended before it was ready"),
             Err(_) => bail!("{name} was not ready after 30 s"),
         }
+    }
+
+    /// Sends the program a signal, like `STOP`. It arrives a moment later.
+    pub(crate) fn signal(&mut self, name: &str) -> anyhow::Result<()> {
+        let pipe = self.pipe.as_mut().context("the pipe is there until the end")?;
+        Ok(writeln!(pipe, "{name}")?)
+    }
+
+    /// Ends the program by SIGKILL, whatever it would have cleared away.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.signal("KILL")
     }
 }
 
