@@ -58,6 +58,7 @@ fn demo(args: &[String]) -> Result<(), String> {
 
 fn test(args: &[String]) -> Result<(), String> {
     let tools = Tools::ready()?;
+    tools.servers()?;
     tools.check_contracts()?;
     let whole =
         args.is_empty() || args.iter().all(|arg| !arg.starts_with("-p") && !arg.starts_with("--package"));

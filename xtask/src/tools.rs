@@ -1,5 +1,5 @@
 //! What the tests and the demo need besides Rust: Node.js, and the npm packages of `tests/js` (a local chain, and the
-//! published clients and servers).
+//! published clients and servers). The tests also need Redis and PostgreSQL.
 
 use std::{
     env,
@@ -33,6 +33,19 @@ impl Tools {
         let tools = Self::node()?;
         tools.packages()?;
         Ok(tools)
+    }
+
+    /// The servers that the tests of stores start for themselves, installed where they are missing.
+    pub(crate) fn servers(&self) -> Result<(), String> {
+        let mut missing = Vec::new();
+        if !works("redis-server") {
+            missing.push("redis-server");
+        }
+        if !postgres_is_there() {
+            no_cluster()?;
+            missing.push("postgresql");
+        }
+        if missing.is_empty() { Ok(()) } else { apt(&missing) }
     }
 
     /// The search path with our own Node.js in front, if we have one.
@@ -118,16 +131,39 @@ fn js() -> PathBuf {
 /// Installs Debian packages, as root or through sudo.
 fn apt(packages: &[&str]) -> Result<(), String> {
     println!("xtask: installing {} with apt-get", packages.join(" and "));
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     let apt = |words: &[&str]| {
-        let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
-        if !root {
-            command.arg("apt-get");
-        }
-        run(command.args(words).env("DEBIAN_FRONTEND", "noninteractive"))
+        // Through `env`, since sudo passes no environment on.
+        run(as_root("env").args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(words))
     };
     apt(&["update", "-q"])?;
     apt(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat())
+}
+
+fn as_root(program: &str) -> Command {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    if root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    command
+}
+
+/// We want PostgreSQL's programs. Its package also makes a server and starts it, unless it is told not to.
+fn no_cluster() -> Result<(), String> {
+    const ANSWER: &str = "/etc/postgresql-common/createcluster.conf";
+    if Path::new(ANSWER).exists() {
+        return Ok(());
+    }
+    println!("xtask: writing {ANSWER}, so that Debian's PostgreSQL starts no server of its own");
+    run(as_root("mkdir").args(["-p", "/etc/postgresql-common"]))?;
+    run(as_root("sh").args(["-c", &format!("echo 'create_main_cluster = false' > {ANSWER}")]))
+}
+
+/// Debian keeps PostgreSQL's programs off the search path.
+fn postgres_is_there() -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    works("initdb") || versions.into_iter().any(|version| version.path().join("bin/initdb").is_file())
 }
 
 fn works(program: &str) -> bool {
