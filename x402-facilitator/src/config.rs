@@ -10,6 +10,7 @@
 //! | `EVM_ASSETS` | none | tokens to settle beside the known ones: addresses separated by commas, on every network; or `any`, which runs every stranger's contract on the signer's gas |
 //! | `ALCHEMY_API_KEY`, `INFURA_API_KEY` | none | accounts to reach the chains through |
 //! | `SETTLEMENT_RECEIPT_TIMEOUT_MS` | `45000` | how long a settlement waits for its receipt |
+//! | `STORE_URL` | `memory:` | where what was sent is written down, so that a restart knows of it: `redis://host/`, `postgres://user@host/database`, or `memory:`, which forgets |
 //! | `RUST_LOG` | `info` | what is logged, to stderr |
 //!
 //! An empty variable is an unset one. A value that is wrong ends the start.
@@ -30,6 +31,16 @@ pub(crate) struct Config {
     pub(crate) chains: Vec<EvmChain>,
     pub(crate) assets: Assets,
     pub(crate) receipt_timeout: Duration,
+    pub(crate) store: Store,
+}
+
+/// Where what was sent is written down. The URLs may carry passwords: never printed.
+#[derive(PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) enum Store {
+    Memory,
+    Redis(String),
+    Postgres(String),
 }
 
 /// What is settled beside the known tokens.
@@ -85,6 +96,7 @@ impl Config {
         let signer = signer(lookup)?;
         let chains = chains(lookup)?;
         let assets = assets(lookup)?;
+        let store = store(lookup)?;
         Ok(Self {
             host,
             port,
@@ -92,6 +104,7 @@ impl Config {
             chains,
             assets,
             receipt_timeout: Duration::from_millis(receipt_timeout),
+            store,
         })
     }
 }
@@ -107,6 +120,19 @@ fn signer(lookup: Lookup<'_>) -> anyhow::Result<PrivateKeySigner> {
         "EVM_PRIVATE_KEY is not a private key: expected 64 hex digits, with or without 0x, that are a valid \
          secp256k1 key",
     )
+}
+
+fn store(lookup: Lookup<'_>) -> anyhow::Result<Store> {
+    let Some(url) = lookup("STORE_URL")? else { return Ok(Store::Memory) };
+    match url.split(':').next() {
+        Some("memory") => Ok(Store::Memory),
+        Some("redis" | "rediss" | "redis+unix") => Ok(Store::Redis(url)),
+        Some("postgres" | "postgresql") => Ok(Store::Postgres(url)),
+        _ => bail!(
+            "STORE_URL is not the URL of a store: expected one like redis://host:6379/ or \
+             postgres://user:password@host:5432/database, or memory: for none"
+        ),
+    }
 }
 
 fn assets(lookup: Lookup<'_>) -> anyhow::Result<Assets> {
@@ -196,6 +222,23 @@ fn evm_chain(lookup: Lookup<'_>, network: Network) -> anyhow::Result<EvmChain> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_is_named_by_its_url() {
+        let read = |url: &'static str| store(&|_| Ok(Some(url.to_owned()).filter(|url| !url.is_empty())));
+        for url in ["redis://h/", "rediss://:secret@h/2", "redis+unix:///tmp/r.sock"] {
+            assert_eq!(read(url).unwrap(), Store::Redis(url.to_owned()));
+        }
+        assert_eq!(
+            read("postgres://u:secret@h/d").unwrap(),
+            Store::Postgres("postgres://u:secret@h/d".into())
+        );
+        assert_eq!((read("").unwrap(), read("memory:").unwrap()), (Store::Memory, Store::Memory));
+        for bad in ["h:6379", "mysql://u:secret@h/", "/tmp/store", "http://h/"] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(error.contains("STORE_URL") && !error.contains("secret"), "{error}");
+        }
+    }
 
     const KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 

@@ -15,12 +15,13 @@ use tracing_subscriber::EnvFilter;
 use x402_core::{
     asset::{TransferMethod, tokens_of},
     network::Network,
-    store::{AnyClaimStore, MemoryStore},
+    store::{AnyClaimStore, MemoryStore, StoreError},
 };
 use x402_evm::exact::ExactFacilitator;
 use x402_facilitator::{LocalFacilitator, http};
+use x402_store::{PostgresStore, RedisStore};
 
-use config::{Assets, Config, EvmChain, environment};
+use config::{Assets, Config, EvmChain, Store, environment};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -32,8 +33,7 @@ async fn main() -> anyhow::Result<()> {
     // Whatever speaks TLS here speaks it with ring; nobody else has installed a provider before `main`.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
-    // Where settlements are written down, for all networks.
-    let store = AnyClaimStore::new(MemoryStore::new());
+    let store = store(&config.store).await.context("the store of STORE_URL cannot be used")?;
     let facilitator = facilitator(&config, &store)?;
     let shutdown = Signals::listen()?;
     let listener = TcpListener::bind((config.host.as_str(), config.port))
@@ -62,6 +62,24 @@ fn log_to_stderr() -> anyhow::Result<()> {
         .with_ansi(io::stderr().is_terminal())
         .init();
     Ok(())
+}
+
+/// Where settlements are written down, for all networks.
+async fn store(store: &Store) -> Result<AnyClaimStore, StoreError> {
+    Ok(match store {
+        Store::Memory => {
+            tracing::warn!(
+                "STORE_URL is not set: what is under way is forgotten when this process is killed"
+            );
+            AnyClaimStore::new(MemoryStore::new())
+        }
+        Store::Redis(url) => AnyClaimStore::new(RedisStore::connect(url).await?),
+        Store::Postgres(url) => {
+            let store = PostgresStore::connect(url).await?;
+            store.migrate().await?;
+            AnyClaimStore::new(store)
+        }
+    })
 }
 
 fn facilitator(config: &Config, store: &AnyClaimStore) -> anyhow::Result<LocalFacilitator> {
