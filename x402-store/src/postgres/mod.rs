@@ -10,7 +10,7 @@ use std::{
 };
 
 use sqlx::{
-    PgPool, Postgres,
+    Connection, PgConnection, PgPool, Postgres,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -109,8 +109,13 @@ impl PostgresStore {
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let server: PgConnectOptions = url.parse().map_err(failed)?;
         let server = server.options([("statement_timeout", PATIENCE.as_millis())]);
-        let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(PATIENCE).connect_with(server);
-        Ok(Self::new(within_patience(async { pool.await.map_err(failed) }).await?))
+        let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(PATIENCE);
+        let connect = async {
+            // A pool would try again until it is late, and not tell what went wrong.
+            PgConnection::connect_with(&server).await?.close().await?;
+            pool.connect_with(server).await
+        };
+        Ok(Self::new(within_patience(async { connect.await.map_err(failed) }).await?))
     }
 
     /// Brings the schema `x402` up to date, or creates it. Instances may do so at once, and an older one beside a newer.
