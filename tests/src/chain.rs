@@ -207,6 +207,13 @@ impl Chain {
         self.mine().await
     }
 
+    /// Mines a block at this time, in seconds since 1970, later than the latest one's. The chain's clock goes on from
+    /// there.
+    pub async fn mine_at(&self, timestamp: u64) -> anyhow::Result<()> {
+        self.rpc("evm_setNextBlockTimestamp", json!([timestamp])).await?;
+        self.mine().await
+    }
+
     /// The latest block's time, in seconds since 1970.
     pub async fn latest_timestamp(&self) -> anyhow::Result<u64> {
         let block = self.provider.get_block(Default::default()).await?.context("no block")?;

@@ -18,6 +18,10 @@ async fn an_endpoint_of_another_chain_is_not_used() {
     assert!(!error.may_have_acted(), "{error}");
 }
 
+fn block(number: u64, timestamp: u64) -> Act {
+    Act::Answer(json!({ "number": format!("{number:#x}"), "timestamp": format!("{timestamp:#x}") }))
+}
+
 /// It is asked for nothing that moves money, and the payment is settled over the other one.
 #[tokio::test]
 async fn an_endpoint_that_lies_is_set_aside() {
@@ -25,20 +29,17 @@ async fn an_endpoint_that_lies_is_set_aside() {
     for _ in 0..8 {
         chain.mine().await.unwrap();
     }
-    let block = |number: u64, timestamp: u64| {
-        Act::Answer(json!({ "number": format!("{number:#x}"), "timestamp": format!("{timestamp:#x}") }))
-    };
-    let cases: Vec<(&str, Box<dyn Fn(&str) -> Act + Send + Sync>)> = vec![
+    let cases: [(&str, fn(&str) -> Act); 8] = [
         (
             "another chain",
-            Box::new(|method| match method {
+            (|method| match method {
                 "eth_chainId" => Act::Answer(json!("0x1")),
                 _ => Act::Pass,
             }),
         ),
         (
             "head 0",
-            Box::new(move |method| match method {
+            (|method| match method {
                 "eth_getBlockByNumber" => block(0, 0),
                 "eth_blockNumber" => Act::Answer(json!("0x0")),
                 _ => Act::Pass,
@@ -46,18 +47,18 @@ async fn an_endpoint_that_lies_is_set_aside() {
         ),
         (
             "behind",
-            Box::new(move |method| match method {
+            (|method| match method {
                 "eth_getBlockByNumber" => block(2, now() - 3_600),
                 _ => Act::Pass,
             }),
         ),
-        ("too many requests", Box::new(|_| Act::Status(429))),
-        ("down", Box::new(|_| Act::Status(503))),
-        ("silent", Box::new(|_| Act::Hang)),
-        ("nonsense", Box::new(|_| Act::Answer(json!(["what", "?"])))),
+        ("too many requests", (|_| Act::Status(429))),
+        ("down", (|_| Act::Status(503))),
+        ("silent", (|_| Act::Hang)),
+        ("nonsense", (|_| Act::Answer(json!(["what", "?"])))),
         (
             "busy when it matters",
-            Box::new(|method| match method {
+            (|method| match method {
                 "eth_call" | "eth_estimateGas" | "eth_getCode" | SEND => Act::Status(429),
                 _ => Act::Pass,
             }),
@@ -88,9 +89,7 @@ async fn an_endpoint_that_boasts_displaces_nobody() {
     let (chain, _) = start().await;
     let honest = Endpoint::before(&chain, |_, _| Act::Pass).await;
     let boaster = Endpoint::before(&chain, |method, _| match method {
-        "eth_getBlockByNumber" => {
-            Act::Answer(json!({ "number": "0xffffffff", "timestamp": format!("{:#x}", now()) }))
-        }
+        "eth_getBlockByNumber" => block(0xffff_ffff, now()),
         _ => Act::Pass,
     })
     .await;

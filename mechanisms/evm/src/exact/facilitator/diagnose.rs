@@ -1,7 +1,7 @@
 //! Why a transfer fails, found out from the token's state: the texts of reverts differ from token to token.
 
 use alloy::sol_types::{SolCall, SolEvent, SolValue};
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use x402_core::payment::Reason;
 
 use super::{
@@ -25,8 +25,9 @@ impl ExactFacilitator {
         let used_call =
             Eip3009::authorizationStateCall { authorizer: from, nonce: asked.authorization.nonce };
         let balance_call = Eip3009::balanceOfCall { account: from };
-        let (used, name, version, separator, balance) = tokio::join!(
+        let (used, head, name, version, separator, balance) = tokio::join!(
             self.rpc.view(token, &used_call),
+            self.rpc.head(),
             self.rpc.view(token, &Eip3009::nameCall {}),
             self.rpc.view(token, &Eip3009::versionCall {}),
             self.rpc.view(token, &Eip3009::DOMAIN_SEPARATORCall {}),
@@ -37,6 +38,14 @@ impl ExactFacilitator {
             None => return Ok(reasons::EIP3009_NOT_SUPPORTED),
             Some(true) => return Ok(reasons::NONCE_ALREADY_USED),
             Some(false) => {}
+        }
+        // The token goes by the newest block's time (EIP-3009), which is not ours to the second.
+        let now = U256::from(head.map_err(stop)?.timestamp);
+        if asked.authorization.valid_before <= now {
+            return Ok(reasons::VALID_BEFORE);
+        }
+        if asked.authorization.valid_after >= now {
+            return Ok(reasons::VALID_AFTER);
         }
         let (name, version) = (name.map_err(stop)?, version.map_err(stop)?);
         let separator = separator.map_err(stop)?;
