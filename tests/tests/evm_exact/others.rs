@@ -123,3 +123,93 @@ async fn a_third_party_pays_only_what_it_sent() {
     assert_eq!(settled(facilitator.settle(&with(&used)).await.unwrap()), hash);
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 3);
 }
+
+/// Calls the dollar with what it is called with, each bit turned around: in its calldata there is no authorization to
+/// be read.
+fn inverting_relay() -> Bytes {
+    // i = 0; do { memory[i] = ~calldata[i]; i += 32 } while (i < size); call the token or revert
+    let copy =
+        [0x5f, 0x5b, 0x80, 0x35, 0x19, 0x81, 0x52, 0x60, 0x20, 0x01, 0x80, 0x36, 0x11, 0x60, 0x01, 0x57];
+    let arguments = [0x5f, 0x5f, 0x36, 0x5f, 0x5f, 0x73];
+    let call = [0x5a, 0xf1, 0x60, 0x32, 0x57, 0x5f, 0x5f, 0xfd, 0x5b, 0x00];
+    [&copy[..], &arguments, USDC.as_slice(), &call].concat().into()
+}
+
+/// Somebody else uses the nonce ahead of our transaction, packed so that nobody can read what was used. The log tells
+/// the payee and the amount; and of all that were signed with the nonce, one is paid by it.
+#[tokio::test]
+async fn a_packed_authorization_pays_what_we_sent_and_nothing_else() {
+    let (chain, facilitator) = start().await;
+    let merchant = chain::merchant().address();
+    let relay = Address::repeat_byte(0x42);
+    chain.set_code_at(relay, inverting_relay()).await.unwrap();
+    let ahead = async |sent: &TransferWithAuthorization, used: &TransferWithAuthorization, packed: bool| {
+        chain.set_automine(false).await.unwrap();
+        let ours = tokio::spawn({
+            let (facilitator, payment) = (facilitator.clone(), with(sent));
+            async move { facilitator.settle(&payment).await.unwrap() }
+        });
+        chain.wait_for_pending(1).await.unwrap();
+        let input = transfer_call(used);
+        let (to, input) =
+            if packed { (relay, input.iter().map(|byte| !byte).collect()) } else { (USDC, input) };
+        let request = TransactionRequest::default()
+            .with_to(to)
+            .with_input(input)
+            .with_gas_limit(300_000)
+            .with_max_fee_per_gas(100_000_000_000)
+            .with_max_priority_fee_per_gas(50_000_000_000);
+        let provider = chain.provider_of(chain::stranger()).unwrap();
+        let theirs = *provider.send_transaction(request).await.unwrap().tx_hash();
+        chain.mine().await.unwrap();
+        chain.set_automine(true).await.unwrap();
+        (theirs, ours.await.unwrap())
+    };
+    let reverted = |answer: SettleResponse| match answer {
+        SettleResponse::Failed(failure) => assert_eq!(failure.reason, reasons::TRANSACTION_FAILED),
+        other => panic!("{other:?}"),
+    };
+    let changed = |message: &TransferWithAuthorization, change: fn(&mut TransferWithAuthorization)| {
+        let mut other = message.clone();
+        change(&mut other);
+        other
+    };
+    let longer =
+        |message: &TransferWithAuthorization| changed(message, |other| other.validBefore += U256::ONE);
+
+    // The same one.
+    let sent = authorization(1);
+    let (theirs, answer) = ahead(&sent, &sent, true).await;
+    assert_eq!(settled(answer), theirs);
+    assert_eq!(settled(facilitator.settle(&with(&sent)).await.unwrap()), theirs, "and it stays so");
+    refused(&facilitator, &with(&longer(&sent)), &reasons::NONCE_ALREADY_USED).await;
+
+    // One that is valid for longer, which cannot be told: one of the two is paid, here and elsewhere.
+    let sent = authorization(2);
+    let used = longer(&sent);
+    let (theirs, answer) = ahead(&sent, &used, true).await;
+    assert_eq!(settled(answer), theirs);
+    for other in [facilitator.clone(), facilitator_of(&chain)] {
+        refused(&other, &with(&used), &reasons::NONCE_ALREADY_USED).await;
+    }
+
+    // The same, and it can be told.
+    let sent = authorization(3);
+    let used = longer(&sent);
+    let (theirs, answer) = ahead(&sent, &used, false).await;
+    reverted(answer);
+    assert_eq!(settled(facilitator.settle(&with(&used)).await.unwrap()), theirs);
+
+    // Another payee, or another amount.
+    let sent = authorization(4);
+    reverted(ahead(&sent, &changed(&sent, |other| other.to = chain::stranger().address()), true).await.1);
+    let sent = authorization(5);
+    reverted(ahead(&sent, &changed(&sent, |other| other.value += U256::ONE), true).await.1);
+
+    // One that we did not send: nothing shows that it is the one that was used.
+    let message = authorization(6);
+    let packed = transfer_call(&message).iter().map(|byte| !byte).collect();
+    send_as(&chain, chain::stranger(), relay, packed).await;
+    refused(&facilitator, &with(&message), &reasons::NONCE_ALREADY_USED).await;
+    assert_eq!(chain.transfers(merchant).await.unwrap(), 5);
+}

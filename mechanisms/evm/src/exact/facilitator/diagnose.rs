@@ -74,6 +74,7 @@ impl ExactFacilitator {
         endpoint: &Rpc,
         asked: &Asked,
         block: Option<u64>,
+        evidence: Evidence,
     ) -> Result<Option<B256>, Fault> {
         let token = asked.terms.token;
         let (authorizer, nonce) = (asked.authorization.from, asked.authorization.nonce);
@@ -85,9 +86,13 @@ impl ExactFacilitator {
         let Some(hash) = find(endpoint, token, topics).await? else { return Ok(None) };
         let (receipt, input) = tokio::try_join!(endpoint.receipt(hash), endpoint.input(hash))?;
         let (Some(receipt), Some(input)) = (receipt, input) else { return Err(Fault::lost_transaction()) };
+        let under = moved_under_authorization(&receipt, asked);
         let paid = receipt.succeeded()
-            && moved_under_authorization(&receipt, asked)
-            && carries_only(&input, &asked.authorization);
+            && match carried(&input, &asked.authorization) {
+                Carried::Ours => under.is_some(),
+                Carried::Another => false,
+                Carried::Nothing => evidence == Evidence::Logs && under == Some(Under::AtOnce),
+            };
         Ok(paid.then_some(hash))
     }
 }
@@ -122,21 +127,51 @@ async fn find(endpoint: &Rpc, token: Address, topics: [B256; 3]) -> Result<Optio
     refused.map_or(Ok(None), Err)
 }
 
-/// Whether calldata hands a token this very authorization, be it within other calls. A log names no more than the
-/// payer and the nonce, and a payer may sign many authorizations with one nonce, of which one moves money: so they
-/// must not all be paid by the one that was used. Neither by calldata that holds several of them.
-fn carries_only(input: &[u8], authorization: &Authorization) -> bool {
+/// What shows that a transaction of somebody else's made a payment.
+///
+/// A log names no more than the payer and the nonce, and a payer may sign many authorizations with one nonce, of which
+/// one moves money: they must not all be paid by the one that was used. The transfer that follows the use in the log
+/// tells the payee and the amount. What it does not tell is the period for which the one that was used is valid: two
+/// that differ in that alone are two payments, and there is one transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// This very authorization, in words, in the calldata. Whoever comes with another one is told no.
+    Words,
+    /// The log is enough, unless the calldata has another one in words: it may be packed or compressed there. Only for
+    /// what we have sent ourselves: then the journal has this authorization in the one place that there is for its
+    /// nonce, so that no other one can be paid by the same transfer, now or later. One that was not sent any more,
+    /// since the nonce was used by then, has to show its words.
+    Logs,
+}
+
+/// What calldata hands a token, be it within other calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carried {
+    /// This very authorization, and no other of its kind.
+    Ours,
+    /// Another one with the same payer, payee, amount and nonce.
+    Another,
+    Nothing,
+}
+
+fn carried(input: &[u8], authorization: &Authorization) -> Carried {
     let Authorization { from, to, value, valid_after, valid_before, nonce } = *authorization;
     let ours = (from, to, value, valid_after, valid_before, nonce).abi_encode();
     // The payer, the payee and the amount; the period is between; the nonce.
     let (transfer, period) = (3 * 32, 5 * 32);
-    let mut candidates = (0..=input.len().saturating_sub(ours.len())).filter_map(|at| {
+    let candidates = (0..=input.len().saturating_sub(ours.len())).filter_map(|at| {
         let words = input.get(at..at + ours.len())?;
         let alike = words[..transfer] == ours[..transfer] && words[period..] == ours[period..];
         alike.then(|| (&input[at.saturating_sub(4)..at], words))
     });
-    let is_ours = |(selector, words): (&[u8], &[u8])| words == ours && !RECEIVE.contains(&selector);
-    candidates.next().is_some_and(is_ours) && candidates.all(is_ours)
+    let mut carried = Carried::Nothing;
+    for (selector, words) in candidates {
+        if words != ours || RECEIVE.contains(&selector) {
+            return Carried::Another;
+        }
+        carried = Carried::Ours;
+    }
+    carried
 }
 
 /// Takes the same words, signed as another message.
@@ -148,20 +183,25 @@ pub(super) fn moved(receipt: &Receipt, asked: &Asked) -> bool {
     transfers(receipt, asked.terms.token).any(|(_, transfer)| is_asked(&transfer, asked))
 }
 
+/// How a transfer follows the use of its authorization in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Under {
+    AtOnce,
+    Later,
+}
+
 /// The same for a transaction that may hold other transfers: ours is the first one after the use of the
 /// authorization.
-fn moved_under_authorization(receipt: &Receipt, asked: &Asked) -> bool {
+fn moved_under_authorization(receipt: &Receipt, asked: &Asked) -> Option<Under> {
     let (authorizer, nonce) = (asked.authorization.from, asked.authorization.nonce);
     let used = receipt.logs.iter().position(|log| {
         log.address == asked.terms.token
             && log
                 .decode::<Eip3009::AuthorizationUsed>()
                 .is_some_and(|used| used.authorizer == authorizer && used.nonce == nonce)
-    });
-    let Some(used) = used else { return false };
-    transfers(receipt, asked.terms.token)
-        .find(|(at, _)| *at > used)
-        .is_some_and(|(_, transfer)| is_asked(&transfer, asked))
+    })?;
+    let (at, transfer) = transfers(receipt, asked.terms.token).find(|(at, _)| *at > used)?;
+    is_asked(&transfer, asked).then_some(if at == used + 1 { Under::AtOnce } else { Under::Later })
 }
 
 fn is_asked(transfer: &Eip3009::Transfer, asked: &Asked) -> bool {

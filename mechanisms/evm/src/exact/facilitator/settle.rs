@@ -20,7 +20,7 @@ use x402_core::{
 use super::{
     ExactFacilitator,
     checks::{Asked, DryRun, Stop},
-    diagnose::moved,
+    diagnose::{Evidence, moved},
     journal::{Entry, Step, Written},
     ledger::Answer,
 };
@@ -100,7 +100,7 @@ impl ExactFacilitator {
         if let Stop::Refused(refusal) = &stop
             && [reasons::NONCE_ALREADY_USED, reasons::VALID_BEFORE].contains(&refusal.reason)
         {
-            let paid = self.paid(asked, None).await.map_err(|fault| self.trouble(&fault))?;
+            let paid = self.paid(asked, None, Evidence::Words).await.map_err(|fault| self.trouble(&fault))?;
             if let Some(hash) = paid {
                 return Ok(self.conclude(asked, over.as_ref(), self.settled(asked, hash)).await);
             }
@@ -195,7 +195,7 @@ impl ExactFacilitator {
         if known || receipt.is_some() {
             return Ok(Fate::Known);
         }
-        if let Some(hash) = self.paid_by_another(endpoint, asked, None).await? {
+        if let Some(hash) = self.paid_by_another(endpoint, asked, None, Evidence::Logs).await? {
             return Ok(Fate::Paid(hash));
         }
         if nonce > sent.nonce {
@@ -210,9 +210,14 @@ impl ExactFacilitator {
 
     /// The transaction in which another one made the payment, as any endpoint has it; `None` if they all say that
     /// there is none.
-    async fn paid(&self, asked: &Asked, block: Option<u64>) -> Result<Option<B256>, Fault> {
+    async fn paid(
+        &self,
+        asked: &Asked,
+        block: Option<u64>,
+        evidence: Evidence,
+    ) -> Result<Option<B256>, Fault> {
         let each = self.rpc.each().await?;
-        let found = join_all(each.iter().map(|one| self.paid_by_another(one, asked, block))).await;
+        let found = join_all(each.iter().map(|one| self.paid_by_another(one, asked, block, evidence))).await;
         if let Some(hash) = found.iter().flatten().flatten().next() {
             return Ok(Some(*hash));
         }
@@ -302,7 +307,7 @@ impl ExactFacilitator {
             });
         }
         let block = receipt.block_number.to::<u64>();
-        match self.paid(asked, Some(block)).await {
+        match self.paid(asked, Some(block), Evidence::Logs).await {
             Ok(Some(hash)) => Ok(self.settled(asked, hash)),
             Ok(None) => Ok(self.failed(asked, reasons::TRANSACTION_FAILED, Some(sent.hash))),
             Err(fault) => Err(self.error(format_args!(
