@@ -110,6 +110,8 @@ pub(crate) enum Act {
     Status(u16),
     /// Reaches the node, and is answered with this.
     Lost(u16),
+    /// Never reaches the node, and is refused with these words when the test says so.
+    Refused(&'static str),
     /// Never reaches the node, and has no answer.
     Hang,
     /// Reaches the node, and has no answer.
@@ -127,6 +129,8 @@ pub(crate) struct Proxy {
     calls: Arc<Mutex<Vec<String>>>,
     /// A call hangs.
     pub(crate) hangs: Arc<Notify>,
+    /// A call that waits for the test goes on.
+    pub(crate) goes_on: Arc<Notify>,
 }
 
 /// A running one.
@@ -153,6 +157,7 @@ impl Endpoint {
             script: Arc::new(Mutex::new(Arc::new(script))),
             calls: Arc::default(),
             hangs: Arc::default(),
+            goes_on: Arc::default(),
         };
         let app = axum::Router::new().route("/", axum::routing::post(answer)).with_state(proxy.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -186,6 +191,12 @@ async fn answer(State(proxy): State<Proxy>, Json(call): Json<Value>) -> Response
         Act::Lost(status) => {
             let _ = pass(&proxy, &call).await;
             StatusCode::from_u16(status).unwrap().into_response()
+        }
+        Act::Refused(words) => {
+            proxy.hangs.notify_one();
+            proxy.goes_on.notified().await;
+            let error = json!({ "code": -32000, "message": words });
+            Json(json!({ "jsonrpc": "2.0", "id": call["id"], "error": error })).into_response()
         }
         Act::Hang | Act::Swallow => {
             if matches!(act, Act::Swallow) {

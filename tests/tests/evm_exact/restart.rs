@@ -311,6 +311,37 @@ async fn another_facilitator_finishes_what_one_has_begun() {
     settles_once(&chain, &store.inner, &payment, "by another").await;
 }
 
+/// Another facilitator has found the transaction and sent it, while the one that made it hears that its endpoint does
+/// not take it. It does not make a new one.
+#[tokio::test]
+async fn what_another_one_has_sent_is_not_taken_for_unsent() {
+    let (chain, _) = start().await;
+    chain.set_automine(false).await.unwrap();
+    let endpoint = Endpoint::before(&chain, |method, _| match method {
+        "eth_sendRawTransaction" => Act::Refused("insufficient funds for gas"),
+        "eth_getTransactionByHash" => Act::Answer(Value::Null),
+        _ => Act::Pass,
+    })
+    .await;
+    let store = MemoryStore::new();
+    let payment = signed(Version::V2, &requirements()).await;
+    let first = tokio::spawn({
+        let (facilitator, payment) = (facilitator_at(&endpoint.url).store(store.clone()), payment.clone());
+        async move { facilitator.settle(&payment).await }
+    });
+    endpoint.proxy.hangs.notified().await;
+    let other =
+        ExactFacilitator::connect(chain.rpc_url(), Network::evm(BASE_SEPOLIA), chain::second_facilitator());
+    let other = other.unwrap().store(store.clone()).receipt_timeout(Duration::from_millis(300));
+    let pending = other.settle(&payment).await.unwrap();
+    assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
+    endpoint.proxy.goes_on.notify_one();
+    chain.mine().await.unwrap();
+    assert_eq!(settled(first.await.unwrap().unwrap()), hash_of(&pending));
+    chain.set_automine(true).await.unwrap();
+    settles_once(&chain, &store, &payment, "by both").await;
+}
+
 /// What was written down and not sent has expired, by the chain's clock; ours says nothing about that.
 #[tokio::test]
 async fn what_has_expired_on_chain_has_failed() {
