@@ -79,7 +79,17 @@ impl ExactFacilitator {
         let token = asked.terms.token;
         let (authorizer, nonce) = (asked.authorization.from, asked.authorization.nonce);
         let state = Eip3009::authorizationStateCall { authorizer, nonce };
-        if endpoint.view_at(token, &state, block).await? != Some(true) {
+        let used = match (endpoint.view_at(token, &state, block).await, block) {
+            // Few nodes keep the states of older blocks. A newer one will do, if this node has it.
+            (Err(fault), Some(block)) if fault.answer().is_some() => {
+                if endpoint.head().await?.number < block {
+                    return Err(fault);
+                }
+                endpoint.view(token, &state).await?
+            }
+            (used, _) => used?,
+        };
+        if used != Some(true) {
             return Ok(None);
         }
         let topics = [Eip3009::AuthorizationUsed::SIGNATURE_HASH, authorizer.into_word(), nonce];

@@ -40,7 +40,7 @@ impl ExactFacilitator {
         let (ready, fees) = tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees());
         let ready = match ready {
             Ok(ready) => ready,
-            Err(stop) => return self.stopped_before_sending(asked, over, stop).await.map(Next::Answer),
+            Err(stop) => return self.stopped_before_sending(asked, over, stop).await,
         };
         let fees = fees.map_err(|fault| unacted(&self.trouble(&fault)))?;
         let transaction = Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees };
@@ -96,21 +96,34 @@ impl ExactFacilitator {
     }
 
     /// A payment that is used or out of time may have been made: by a third party, or by us, long ago.
-    async fn stopped_before_sending(&self, asked: &Asked, over: Option<Entry>, stop: Stop) -> Answer {
-        if let Stop::Refused(refusal) = &stop
-            && [reasons::NONCE_ALREADY_USED, reasons::VALID_BEFORE].contains(&refusal.reason)
-        {
+    async fn stopped_before_sending(
+        &self,
+        asked: &Asked,
+        over: Option<Entry>,
+        stop: Stop,
+    ) -> Result<Next, FacilitatorError> {
+        let refusal = match stop {
+            Stop::Refused(refusal) => refusal,
+            Stop::Fault(error) => return Err(unacted(&error)),
+        };
+        if [reasons::NONCE_ALREADY_USED, reasons::VALID_BEFORE].contains(&refusal.reason) {
             let paid = self.paid(asked, None, Evidence::Words).await.map_err(|fault| self.trouble(&fault))?;
             if let Some(hash) = paid {
-                return Ok(self.conclude(asked, over.as_ref(), self.settled(asked, hash)).await);
+                let answer = self.settled(asked, hash);
+                return Ok(Next::Answer(self.conclude(asked, over.as_ref(), answer).await));
             }
         }
-        if let (Stop::Refused(_), Some(dead @ Entry { step: Step::Sent(_), .. })) = (&stop, &over)
-            && let Err(failure) = self.journal.remove(dead).await
-        {
-            debug!(%failure, "a settlement that came to nothing stays in the store for now");
+        if let Some(dead @ Entry { step: Step::Sent(_), .. }) = &over {
+            match self.journal.remove(dead).await {
+                Ok(true) => {}
+                // Somebody else got further with it: what was found here may come of that.
+                Ok(false) => return Ok(Next::LookAgain),
+                Err(failure) => {
+                    debug!(%failure, "a settlement that came to nothing stays in the store for now");
+                }
+            }
         }
-        self.stopped(asked, stop)
+        Ok(Next::Answer(self.refused_of(asked, refusal)))
     }
 
     /// What became of an earlier attempt's transaction, whoever sent it; `None` if it can never be mined, or the journal

@@ -35,6 +35,31 @@ async fn a_reverted_settlement_waits_for_the_truth() {
     assert_eq!(node.hashes().len(), 1);
 }
 
+/// Ours reverted long ago, by the block of its receipt: a node that has dropped that block's state is asked for a newer
+/// one, and one that has not come so far yet proves nothing.
+#[tokio::test]
+async fn a_reverted_settlement_is_judged_by_the_states_there_are() {
+    for (reverted_in, judged) in [("0x63", true), ("0x64", true), ("0x65", false)] {
+        let facilitator = over(&Node::default(), move |method, parameters| match method {
+            "eth_call" if is_state_call(method, parameters) => Some(if parameters[1] == "latest" {
+                Reply::Is(json!(B256::ZERO))
+            } else {
+                Reply::Error(-32000, "missing trie node")
+            }),
+            "eth_getTransactionReceipt" => {
+                Some(Reply::Is(json!({ "status": "0x0", "blockNumber": reverted_in, "logs": [] })))
+            }
+            _ => None,
+        });
+        match facilitator.settle(&payment()).await {
+            Ok(answer) => {
+                assert!(judged && reason_of(answer) == reasons::TRANSACTION_FAILED, "{reverted_in}")
+            }
+            Err(error) => assert!(!judged && error.may_have_acted(), "{reverted_in}: {error}"),
+        }
+    }
+}
+
 /// One transaction may use several authorizations: another one's transfer does not pay for ours.
 #[tokio::test]
 async fn another_transfer_in_the_same_transaction_is_no_payment() {
