@@ -29,7 +29,8 @@ async fn an_endpoint_that_lies_is_set_aside() {
     for _ in 0..8 {
         chain.mine().await.unwrap();
     }
-    let cases: [(&str, fn(&str) -> Act); 8] = [
+    type Lie = (&'static str, fn(&str) -> Act);
+    let cases: [Lie; 8] = [
         (
             "another chain",
             (|method| match method {
