@@ -40,13 +40,13 @@ mod tests {
 
     /// What a process that passes three points, one of them twice, came to.
     fn ends(wanted: &str) -> bool {
-        let status = Command::new(std::env::current_exe().unwrap())
+        let status = Command::new(std::env::current_exe().expect("a test has a path"))
             .args(["--exact", "failpoint::tests::the_process_ends_where_it_is_told_to"])
             .envs([(CHILD, "1"), ("X402_FAILPOINT", wanted)])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
-        !status.unwrap().success()
+        !status.expect("the test itself starts").success()
     }
 
     #[test]
