@@ -137,11 +137,14 @@ pub fn lost(swapped: Swapped) -> Option<Stored> {
     }
 }
 
-/// Waits until it is so; a case's patience bounds it.
+/// Waits until it is so.
 pub async fn until<F: Future<Output = bool>>(so: impl Fn() -> F) {
-    while !so().await {
-        sleep(Duration::from_millis(20)).await;
-    }
+    let waiting = async {
+        while !so().await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), waiting).await.expect("it is so within 20 seconds");
 }
 
 /// How long an answer took, and the answer.

@@ -1,6 +1,6 @@
 //! What is particular to Redis.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use redis::{AsyncTypedCommands as _, Client, aio::MultiplexedConnection};
 use x402_core::store::{ClaimStore, Record, StoreErrorKind};
@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     case!(what_others_have_put_there_is_corrupt).only(&[Kind::Redis]),
     case!(a_wrong_password_is_an_error_that_does_not_tell_it).only(&[Kind::Redis]),
     case!(a_full_server_is_an_error_and_keeps_what_it_has).only(&[Kind::Redis]),
+    case!(a_server_that_became_a_replica_is_left).only(&[Kind::Redis]),
     case!(all_keys_lie_in_one_slot_of_a_cluster).only(&[Kind::Redis]),
 ];
 
@@ -158,6 +159,31 @@ async fn a_full_server_is_an_error_and_keeps_what_it_has(_: Kind) {
     for (id, stamp) in stamps.iter().enumerate() {
         assert_eq!(store.stamp(&key(&id.to_string())).await, Some(*stamp));
     }
+}
+
+async fn a_server_that_became_a_replica_is_left(_: Kind) {
+    let server = Redis::start().await.unwrap();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let stamp = store.put(&key("a"), None, record("1")).await;
+    let mut connection =
+        Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let clients = async || -> HashSet<String> {
+        let list: String =
+            redis::cmd("CLIENT").arg("LIST").query_async(&mut connection.clone()).await.unwrap();
+        list.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+    };
+    let before = clients().await;
+    let () =
+        redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query_async(&mut connection.clone()).await.unwrap();
+    let error = store.swap(&key("a"), Some(stamp), Some(record("2"))).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    until(async || {
+        let _ = store.swap(&key("a"), Some(stamp), Some(record("2"))).await;
+        clients().await.intersection(&before).count() == 1 // ours
+    })
+    .await;
+    let () = redis::cmd("REPLICAOF").arg(&["NO", "ONE"]).query_async(&mut connection).await.unwrap();
+    until(async || store.swap(&key("a"), Some(stamp), Some(record("3"))).await.is_ok()).await;
 }
 
 async fn all_keys_lie_in_one_slot_of_a_cluster(_: Kind) {

@@ -97,7 +97,15 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
 
     async fn run(&self, script: &ScriptInvocation<'_>) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut connection = self.connection.clone();
-        within_patience(async { script.invoke_async(&mut connection).await.map_err(failed) }).await
+        within_patience(async {
+            let answer = script.invoke_async(&mut connection).await;
+            if answer.as_ref().is_err_and(|error| error.code() == Some("READONLY")) {
+                // This server is a replica by now, and would stay so: the next connection is made to whoever has its name.
+                let _ = redis::cmd("QUIT").exec_async(&mut connection).await; // what is told is the first error
+            }
+            answer.map_err(failed)
+        })
+        .await
     }
 }
 
