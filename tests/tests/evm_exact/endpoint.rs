@@ -41,7 +41,7 @@ async fn an_endpoint_that_lies_is_set_aside() {
         (
             "head 0",
             (|method| match method {
-                "eth_getBlockByNumber" => block(0, 0),
+                "eth_getBlockByNumber" => block(0, now()),
                 "eth_blockNumber" => Act::Answer(json!("0x0")),
                 _ => Act::Pass,
             }),
@@ -118,6 +118,31 @@ async fn a_transaction_whose_fate_is_unknown_is_not_made_anew() {
         settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
         assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 2, "{fault:?}");
     }
+}
+
+/// The first endpoint may have taken the transaction, so it counts for nothing that the second one refuses it.
+#[tokio::test]
+async fn a_refusal_elsewhere_does_not_end_a_doubt() {
+    let (chain, _) = start().await;
+    chain.set_automine(false).await.unwrap();
+    let first =
+        Endpoint::before(&chain, |method, _| if method == SEND { Act::Lost(502) } else { Act::Pass }).await;
+    let second = Endpoint::before(&chain, |method, _| match method {
+        SEND => Act::Refused("insufficient funds for gas"),
+        _ => stale(method),
+    })
+    .await;
+    second.proxy.goes_on.notify_one();
+    let facilitator =
+        facilitator_over(&[&first.url, &second.url]).receipt_timeout(Duration::from_millis(300));
+    let payment = signed(Version::V2, &requirements()).await;
+    let pending = facilitator.settle(&payment).await.unwrap();
+    assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
+    assert_eq!((first.calls(SEND), second.calls(SEND)), (1, 1));
+    second.script(|_, _| Act::Pass);
+    chain.mine().await.unwrap();
+    assert_eq!(settled(facilitator.settle(&payment).await.unwrap()), hash_of(&pending));
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1);
 }
 
 /// A node that knows nothing of what happened lately.

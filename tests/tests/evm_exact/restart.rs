@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-use x402_core::store::{ClaimStore, MemoryStore};
+use x402_core::store::{ClaimStore, Key, MemoryStore, Record, Stamp};
 
 use super::faulty::{Act, Endpoint, FaultyStore, Write};
 use super::support::*;
@@ -114,15 +114,8 @@ async fn the_journal_is_brought_up_to_date_from_the_chain() {
     assert_eq!(store.inner.open(SPACE).await.unwrap().len(), 1);
     restarted(&chain, &store.inner).recover().await.unwrap();
     until(async || store.inner.open(SPACE).await.unwrap().is_empty()).await;
-    // And it needs no chain to say so: this endpoint knows its chain's number and nothing else.
-    let endpoint =
-        Endpoint::before(
-            &chain,
-            |method, _| {
-                if method == "eth_chainId" { Act::Pass } else { Act::Status(503) }
-            },
-        )
-        .await;
+    // And it needs no chain to say so.
+    let endpoint = Endpoint::before(&chain, |_, _| Act::Status(503)).await;
     let facilitator = facilitator_at(&endpoint.url).store(store.inner.clone());
     let hash = settled(facilitator.settle(&payment).await.unwrap());
     assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), [hash]);
@@ -224,6 +217,26 @@ async fn what_cannot_be_written_down_is_not_sent() {
     // The place in the account's order is free.
     let hash = settled(faulty.settle(&payment).await.unwrap());
     assert_eq!(chain.transactions_of(account).await.unwrap(), [hash]);
+}
+
+/// Whatever it was, it may have been about a transaction that lives. Others go on.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_sends_nothing() {
+    let (chain, _) = start().await;
+    for state in ["", "{}", r#"{"sent":{}}"#] {
+        let store = MemoryStore::new();
+        let message = authorization(1);
+        let id = format!("{USDC:#x}/{:#x}/{:#x}", message.from, message.nonce);
+        let keep = Duration::from_secs(60);
+        let record = Record { stamp: Stamp::new(), state: state.into(), open: true, keep };
+        let _ = store.swap(&Key::new(SPACE, id), None, Some(record)).await.unwrap();
+        let facilitator = restarted(&chain, &store);
+        facilitator.recover().await.unwrap();
+        let error = facilitator.settle(&with(&message)).await.unwrap_err();
+        assert!(!error.may_have_acted() && error.to_string().contains("nobody put there"), "{error}");
+        settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    }
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 3);
 }
 
 #[tokio::test]

@@ -41,8 +41,9 @@ use crate::{
 /// How long a token that was seen to have code is taken to have it.
 const TOKEN_SEEN_FOR: Duration = Duration::from_secs(15 * 60);
 
-/// Verifies and settles `exact` payments on one network over a provider of yours, like one with several endpoints
-/// or with retries. Most want [`ExactFacilitator::connect`].
+/// Verifies and settles `exact` payments on one network over a provider of yours, like one with a transport of its own
+/// or with retries. Most want [`ExactFacilitator::connect`]; a provider that hides several endpoints is taken for one,
+/// and cannot be asked what each of them knows as in [`ExactFacilitator::connect_all`].
 ///
 /// # Errors
 /// When the network is not an EVM chain.
@@ -225,7 +226,7 @@ impl ExactFacilitator {
     /// With a store that lasts, a settlement is written down before its transaction is sent, and after a crash it is
     /// [recovered](Self::recover) from there: one transaction, one answer. If the store does not take it, nothing is
     /// sent. Several processes, each with an account of its own, may share a store: one of them sends, and all give
-    /// its answer.
+    /// its answer. There are signed payments in it.
     #[must_use]
     pub fn store(mut self, store: impl ClaimStore) -> Self {
         self.journal = Journal::over(store, &self.network, self.chain_id);

@@ -21,7 +21,6 @@ impl ExactFacilitator {
     /// Settles a payment, or says what came of it, or joins whoever is settling it. The work is done in a task of
     /// its own: a caller that goes away does not stop it.
     pub(super) async fn settle_once(&self, asked: Asked) -> Answer {
-        self.check_for_payment().await.map_err(|error| unacted(&error))?;
         if let Some(reason) = asked.mismatch() {
             return match self.examine(&asked, DryRun::Call).await {
                 Ok(_) => Ok(self.refused_of(&asked, refusal(reason))),

@@ -37,6 +37,7 @@ impl ExactFacilitator {
     /// Settles it, in the place of what the journal says of it now: nothing, a transaction that can never be mined, or
     /// another authorization that failed.
     pub(super) async fn pay(&self, asked: &Asked, over: Option<Entry>) -> Result<Next, FacilitatorError> {
+        self.check_for_payment().await.map_err(|error| unacted(&error))?;
         let (ready, fees) = tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees());
         let ready = match ready {
             Ok(ready) => ready,
