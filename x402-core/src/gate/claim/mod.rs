@@ -203,10 +203,18 @@ impl Claims {
                 }
                 Err(Unwritten::Lost(now)) => found = now,
                 Err(Unwritten::Store(error)) => {
-                    // It may be there all the same, and would stand in the way for a lease.
+                    // It may be there all the same, and would stand in the way for a lease. A debt stays one.
+                    let back = match entry {
+                        Entry::Held(mut held) => {
+                            held.busy = false;
+                            let state = Entry::Held(held).write();
+                            Some(Record { stamp: Stamp::new(), state, open: false, keep })
+                        }
+                        Entry::Claimed | Entry::Spent => None,
+                    };
                     let this = self.clone();
                     let undo = async move {
-                        let _ = this.store.swap(&key, Some(stamp), None).await;
+                        let _ = this.store.swap(&key, Some(stamp), back).await;
                     };
                     (self.background)(Box::pin(undo));
                     return Err(Refusal::store(&error));

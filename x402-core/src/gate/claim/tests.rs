@@ -253,6 +253,16 @@ impl ClaimStore for Flaky {
     }
 }
 
+/// Claims on a store that follows a script.
+fn flaky_claims() -> (Arc<Flaky>, Arc<Claims>) {
+    let flaky = Arc::new(Flaky { inner: MemoryStore::new(), script: StdMutex::default() });
+    let background: Background = Box::new(|mut work| {
+        let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    });
+    let store = AnyClaimStore::new(Shared(flaky.clone()));
+    (flaky, Claims::new(store, LONG, Listeners::default(), background))
+}
+
 #[tokio::test]
 async fn an_answer_of_the_store_that_is_lost_changes_nothing() {
     let happened = [(true, false); ATTEMPTS];
@@ -263,13 +273,7 @@ async fn an_answer_of_the_store_that_is_lost_changes_nothing() {
         (&happened, Err("not_ready")),
         (&not, Err("not_ready")),
     ] {
-        let inner = MemoryStore::new();
-        let flaky = Arc::new(Flaky { inner: inner.clone(), script: StdMutex::default() });
-        let store = AnyClaimStore::new(Shared(flaky.clone()));
-        let background: Background = Box::new(|mut work| {
-            let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-        });
-        let claims = Claims::new(store, LONG, Listeners::default(), background);
+        let (flaky, claims) = flaky_claims();
         let mut claim = take(&claims, "a", "x").await.ok().unwrap();
         claim.settling().await.ok().unwrap();
         claim.settled(receipt());
@@ -305,12 +309,7 @@ impl ClaimStore for Shared {
 
 #[tokio::test]
 async fn a_store_that_is_down_takes_no_payments_and_settles_none() {
-    let flaky = Arc::new(Flaky { inner: MemoryStore::new(), script: StdMutex::default() });
-    let background: Background = Box::new(|mut work| {
-        let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-    });
-    let store = AnyClaimStore::new(Shared(flaky.clone()));
-    let claims = Claims::new(store, LONG, Listeners::default(), background);
+    let (flaky, claims) = flaky_claims();
     flaky.script.lock().unwrap().extend([(false, false); ATTEMPTS]);
     assert_eq!(outcome(&claims, "a").await, "not_ready");
     let mut claim = take(&claims, "a", "x").await.ok().unwrap();
@@ -318,4 +317,23 @@ async fn a_store_that_is_down_takes_no_payments_and_settles_none() {
     assert_eq!(claim.settling().await.unwrap_err().name(), "not_ready");
     drop(claim);
     assert_eq!(outcome(&claims, "a").await, "claimed", "it was not settled, and is released");
+}
+
+#[tokio::test]
+async fn a_debt_outlasts_a_take_up_whose_answer_is_lost() {
+    let (flaky, claims) = flaky_claims();
+    let mut claim = take(&claims, "a", "x").await.ok().unwrap();
+    claim.settling().await.ok().unwrap();
+    claim.settled(receipt());
+    claim.end().await;
+    // From the last to the first: the debt is found; it is taken up, which is not told; that is undone.
+    flaky.script.lock().unwrap().extend([
+        (true, true),
+        (true, false),
+        (true, false),
+        (true, false),
+        (true, true),
+    ]);
+    assert_eq!(outcome(&claims, "a").await, "not_ready");
+    assert_eq!(take(&claims, "a", "x").await.ok().unwrap().unserved(), Some(&receipt()));
 }
