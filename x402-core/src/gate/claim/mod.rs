@@ -269,9 +269,8 @@ impl Claims {
     /// Writes the next state of a claim.
     async fn rewrite(&self, written: &mut Written, state: String, keep: Duration) -> Result<(), Unwritten> {
         let stamp = Stamp::new();
-        let mut seen = written.stamp;
         loop {
-            match self.swap(&written.key, Some(seen), stamp, &state, keep).await {
+            match self.swap(&written.key, Some(written.stamp), stamp, &state, keep).await {
                 Ok(()) => {
                     let (key, tried) = (written.key.clone(), Vec::new());
                     *written = Written { key, stamp, state, keep, tried };
@@ -280,7 +279,7 @@ impl Claims {
                 // It is ours: the answer to an earlier write was lost.
                 Err(Unwritten::Lost(Some(found))) if written.tried.contains(&found.stamp) => {
                     written.tried.retain(|tried| *tried != found.stamp);
-                    seen = found.stamp;
+                    written.stamp = found.stamp;
                 }
                 Err(error) => {
                     if let Unwritten::Store(_) = &error {

@@ -337,3 +337,14 @@ async fn a_debt_outlasts_a_take_up_whose_answer_is_lost() {
     assert_eq!(outcome(&claims, "a").await, "not_ready");
     assert_eq!(take(&claims, "a", "x").await.ok().unwrap().unserved(), Some(&receipt()));
 }
+
+#[tokio::test]
+async fn what_was_written_and_not_told_is_known_after_another_lost_answer() {
+    let (flaky, claims) = flaky_claims();
+    let mut claim = take(&claims, "a", "x").await.ok().unwrap();
+    flaky.script.lock().unwrap().extend([(true, false); ATTEMPTS]);
+    assert!(claim.settling().await.is_err());
+    flaky.script.lock().unwrap().extend([(false, false), (false, false), (false, false), (true, true)]);
+    assert!(claim.settling().await.is_err(), "it finds what was written, and gets no further");
+    claim.settling().await.ok().unwrap();
+}
