@@ -84,6 +84,8 @@ struct Written {
     keep: Duration,
     /// The stamps of what may have been written since.
     tried: Vec<Stamp>,
+    /// The state is the one that the claim ended in, and is still to be written.
+    last: bool,
 }
 
 /// What came of writing.
@@ -121,8 +123,14 @@ impl Claims {
             }
             let (state, keep) = (written.state.clone(), written.keep);
             match self.rewrite(&mut written, state, keep).await {
+                Ok(()) if written.last => {
+                    self.live().remove(&serial);
+                }
                 Ok(()) => {}
                 Err(Unwritten::Lost(_)) => {
+                    if written.last {
+                        self.live().remove(&serial);
+                    }
                     tracing::error!(
                         payment = written.key.id,
                         "another instance took up a payment in work here: it was not renewed in time"
@@ -198,7 +206,7 @@ impl Claims {
             let (state, stamp) = (entry.write(), Stamp::new());
             match self.swap(&key, seen, stamp, &state, keep).await {
                 Ok(()) => {
-                    let written = Written { key, stamp, state, keep, tried: Vec::new() };
+                    let written = Written { key, stamp, state, keep, tried: Vec::new(), last: false };
                     return Ok(Claim::new(self.clone(), written, taken, identity.expires_at));
                 }
                 Err(Unwritten::Lost(now)) => found = now,
@@ -272,8 +280,8 @@ impl Claims {
         loop {
             match self.swap(&written.key, Some(written.stamp), stamp, &state, keep).await {
                 Ok(()) => {
-                    let (key, tried) = (written.key.clone(), Vec::new());
-                    *written = Written { key, stamp, state, keep, tried };
+                    let (key, last) = (written.key.clone(), written.last);
+                    *written = Written { key, stamp, state, keep, tried: Vec::new(), last };
                     return Ok(());
                 }
                 // It is ours: the answer to an earlier write was lost.
@@ -534,7 +542,7 @@ impl Open {
     async fn conclude(self: Box<Self>) {
         self.close();
         let mut written = self.written.lock().await;
-        let (state, outcome) = match &self.taken.after {
+        let (state, entry, keep) = match &self.taken.after {
             After::Released => {
                 if self.verified {
                     tracing::info!(
@@ -542,23 +550,32 @@ impl Open {
                     );
                 }
                 let released = self.claims.store.swap(&written.key, Some(written.stamp), None).await;
-                (PaymentState::Released, released.map(|_| ()).map_err(Unwritten::Store))
+                drop(written);
+                return self
+                    .concluded(PaymentState::Released, released.map(|_| ()).map_err(Unwritten::Store));
             }
-            After::Served(_) => {
-                let keep = self.spent_for();
-                (PaymentState::Spent, self.claims.rewrite(&mut written, Entry::Spent.write(), keep).await)
-            }
+            After::Served(_) => (PaymentState::Spent, Entry::Spent, self.spent_for()),
             After::Held(debt) => {
                 let state = match debt {
                     Debt::Unserved(_) => PaymentState::Owed,
                     Debt::Unresolved(Some(pending)) => PaymentState::Pending(pending.transaction.clone()),
                     Debt::Unresolved(None) => PaymentState::Unresolved,
                 };
-                let held = self.held(debt, false).write();
-                (state, self.claims.rewrite(&mut written, held, HELD_FOR).await)
+                (state, self.held(debt, false), HELD_FOR)
             }
         };
+        let entry = entry.write();
+        let outcome = self.claims.rewrite(&mut written, entry.clone(), keep).await;
+        if let Err(Unwritten::Store(_)) = &outcome {
+            // That it is spent may be what was written last, and no lease would end that.
+            (written.state, written.keep, written.last) = (entry, keep, true);
+            self.claims.live().insert(self.serial, self.written.clone());
+        }
         drop(written);
+        self.concluded(state, outcome);
+    }
+
+    fn concluded(&self, state: PaymentState, outcome: Result<(), Unwritten>) {
         match outcome {
             Ok(()) => self.tell(state),
             Err(Unwritten::Lost(_)) => {
@@ -566,7 +583,7 @@ impl Open {
             }
             Err(Unwritten::Store(error)) => {
                 let state = state.name();
-                tracing::error!(%error, state, "the end of a claim could not be written; its lease will end it");
+                tracing::error!(%error, state, "the end of a claim could not be written yet");
             }
         }
     }

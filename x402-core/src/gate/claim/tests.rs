@@ -348,3 +348,17 @@ async fn what_was_written_and_not_told_is_known_after_another_lost_answer() {
     assert!(claim.settling().await.is_err(), "it finds what was written, and gets no further");
     claim.settling().await.ok().unwrap();
 }
+
+#[tokio::test]
+async fn what_a_payment_is_owed_is_written_when_the_store_is_back() {
+    let (flaky, claims) = flaky_claims();
+    let mut claim = take(&claims, "a", "x").await.ok().unwrap();
+    claim.settling().await.ok().unwrap();
+    claim.settled(receipt());
+    flaky.script.lock().unwrap().extend([[(false, false); ATTEMPTS], [(true, false); ATTEMPTS]].concat());
+    assert_eq!(claim.spend().await.unwrap_err().name(), "not_ready");
+    assert_eq!(outcome(&claims, "a").await, "spent", "it was written, and nothing was served");
+    claims.renew().await;
+    assert!(claims.live().is_empty());
+    assert_eq!(take(&claims, "a", "x").await.ok().unwrap().unserved(), Some(&receipt()));
+}
