@@ -83,6 +83,11 @@ impl HookList {
         self.0.push(Arc::new(hooks));
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Runs [`PaymentHooks::before_verify`].
     pub async fn before_verify(&self, payment: &Payment) -> Proceed {
         for hooks in &self.0 {

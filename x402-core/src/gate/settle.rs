@@ -90,7 +90,8 @@ impl Drop for Running {
     }
 }
 
-async fn settle(gate: Arc<GateInner>, mut claim: Claim) -> Result<Settled, Refusal> {
+/// Settles, and must not be stopped: see [`Settled::settle`].
+pub(super) async fn settle(gate: Arc<GateInner>, mut claim: Claim) -> Result<Settled, Refusal> {
     match receipt(&gate, &mut claim).await {
         Ok(receipt) => Ok(Settled { claim, receipt }),
         Err(refusal) => {
@@ -148,6 +149,9 @@ fn by_hook(receipt: Receipt) -> Receipt {
 
 /// A hook that panics changes nothing about money that moved.
 async fn tell_hooks(gate: Arc<GateInner>, claim: &Claim, receipt: &Receipt) {
+    if gate.hooks.is_empty() {
+        return;
+    }
     let (payment, receipt) = (claim.payment().clone(), receipt.clone());
     let hooks = async move { gate.hooks.after_settle(&payment, &receipt).await };
     if let Err(error) = tokio::spawn(hooks.in_current_span()).await {
