@@ -616,4 +616,6 @@ fn now() -> u64 {
 }
 
 #[cfg(test)]
+mod schedules;
+#[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ fn claims() -> Arc<Claims> {
     claims_on(&MemoryStore::new(), LONG)
 }
 
-fn payment() -> Box<Payment> {
+pub(super) fn payment() -> Box<Payment> {
     let requirements = json!({
         "scheme": "exact", "network": "eip155:84532", "amount": "1", "asset": "0x1", "payTo": "0x2",
         "maxTimeoutSeconds": 60,
@@ -32,12 +32,12 @@ fn payment() -> Box<Payment> {
     })
 }
 
-fn identity(key: &str, fingerprint: &str) -> PaymentIdentity {
+pub(super) fn identity(key: &str, fingerprint: &str) -> PaymentIdentity {
     let (key, fingerprint) = (key.to_owned(), fingerprint.to_owned());
     PaymentIdentity { key, fingerprint, payer: "0x3".parse().unwrap(), expires_at: 100 }
 }
 
-fn place(cost: u64, uri: &'static str) -> Place {
+pub(super) fn place(cost: u64, uri: &'static str) -> Place {
     let (uri, headers) = (http::Uri::from_static(uri), http::HeaderMap::new());
     let method = &http::Method::GET;
     let view = RequestView { method, uri: &uri, headers: &headers, route: None, access: None };
