@@ -97,12 +97,34 @@ impl Serving {
     /// A request without a body, with these headers.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
         if self.http2 {
-            return self.send_http2(method, path, headers).await;
+            return self.send_http2(method, path, headers, Body::empty()).await;
         }
         self.raw(self.request(method, path, headers).as_bytes()).await
     }
 
-    async fn send_http2(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    /// A request with a body, and these headers.
+    pub async fn upload(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> anyhow::Result<Answer> {
+        if self.http2 {
+            return self.send_http2(method, path, headers, Body::from(body.to_owned())).await;
+        }
+        let length = body.len().to_string();
+        let headers = [headers, &[("content-length", length.as_str())]].concat();
+        self.raw(format!("{}{body}", self.request(method, path, &headers)).as_bytes()).await
+    }
+
+    async fn send_http2(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> anyhow::Result<Answer> {
         let io = TokioIo::new(TcpStream::connect(self.address).await?);
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
         let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
@@ -110,7 +132,7 @@ impl Serving {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = sender.send_request(request.body(Body::empty())?).await?;
+        let answer = sender.send_request(request.body(body)?).await?;
         let status = answer.status().as_u16();
         let headers = answer.headers().iter();
         let mut headers: Vec<_> = headers.map(|(name, value)| (name.to_string(), latin(value))).collect();

@@ -2,21 +2,25 @@
 
 use std::{
     cell::OnceCell,
-    future::{Ready, ready},
+    future::{Ready, poll_fn, ready},
+    mem,
+    pin::pin,
     rc::Rc,
     sync::Arc,
 };
 
 use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse,
-    body::{EitherBody, MessageBody},
-    dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
+    body::{BodySize, BoxBody, EitherBody, MessageBody},
+    dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
     error::InternalError,
 };
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{HeaderMap, Method, Response};
 use x402_core::gate::{
-    Access, ConfigError, HandlerResponse, Head, Passage, PricedRoute, RequestView, Toll, Uncharged,
+    Access, ConfigError, HandlerResponse, Head, Passage, PricedRoute, RequestBody, RequestView, Toll,
+    Uncharged, Unread,
 };
 
 use crate::{
@@ -127,7 +131,7 @@ async fn charged<S, B>(
     inner: Rc<S>,
     route: PricedRoute,
     expected: Expected,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
@@ -137,7 +141,7 @@ where
     let (method, pattern) = (&expected.method, expected.route.as_deref());
     let access = request.extensions().get::<Access>().cloned();
     let view = RequestView { method, uri: &uri, headers: &headers, route: pattern, access: access.as_ref() };
-    let pass = match route.admit(view).await {
+    let pass = match route.admit(view, &mut Upload(&mut request)).await {
         Ok(pass) => pass,
         Err(answer) => return Ok(answered(request.into_parts().0, answer)),
     };
@@ -153,7 +157,26 @@ where
     pass.finish(answer).await.into_result()
 }
 
-/// What the inner service answers. Its body is not polled.
+/// A request's body, in the request.
+struct Upload<'a>(&'a mut ServiceRequest);
+
+impl RequestBody for Upload<'_> {
+    async fn read(&mut self, limit: usize) -> Result<Bytes, Unread> {
+        let (mut payload, mut read) = (self.0.take_payload(), Vec::new());
+        while let Some(piece) = payload.next().await {
+            let piece = piece.map_err(|_| Unread::Broken)?;
+            if read.len() + piece.len() > limit {
+                return Err(Unread::TooLong);
+            }
+            read.extend_from_slice(&piece);
+        }
+        let read = Bytes::from(read);
+        self.0.set_payload(Payload::from(read.clone()));
+        Ok(read)
+    }
+}
+
+/// What the inner service answers. Its body is not polled before the gate asks for it.
 struct Answer<B> {
     /// An error has no request of its own. None is kept for it: actix-web cannot route a request that is held elsewhere.
     request: Result<HttpRequest, Error>,
@@ -184,7 +207,7 @@ impl<B: MessageBody + 'static> Answer<B> {
     }
 }
 
-impl<B> HandlerResponse for Answer<B> {
+impl<B: MessageBody + 'static> HandlerResponse for Answer<B> {
     fn take_head(&mut self) -> Head {
         Head {
             status: bridge::status(self.response.status()),
@@ -200,6 +223,35 @@ impl<B> HandlerResponse for Answer<B> {
 
     fn replaced_by(self, answer: Response<Bytes>) -> Self {
         Self { response: bridge::to_actix(answer).map_into_right_body(), ..self }
+    }
+
+    fn length(&mut self) -> Option<u64> {
+        match self.response.body().size() {
+            BodySize::None => Some(0),
+            BodySize::Sized(bytes) => Some(bytes),
+            BodySize::Stream => None,
+        }
+    }
+
+    async fn read(&mut self, limit: usize) -> Result<Option<Bytes>, Unread> {
+        let status = self.response.status();
+        let unread = HttpResponse::with_body(status, EitherBody::right(BoxBody::new(())));
+        let (head, body) = mem::replace(&mut self.response, unread).into_parts();
+        if matches!(body.size(), BodySize::None) {
+            self.response = head.set_body(body);
+            return Ok(Some(Bytes::new()));
+        }
+        let (mut body, mut read) = (pin!(body), Vec::new());
+        while let Some(piece) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
+            let piece = piece.map_err(|_| Unread::Broken)?;
+            if read.len() + piece.len() > limit {
+                return Err(Unread::TooLong);
+            }
+            read.extend_from_slice(&piece);
+        }
+        let read = Bytes::from(read);
+        self.response = head.set_body(EitherBody::right(BoxBody::new(read.clone())));
+        Ok(Some(read))
     }
 }
 

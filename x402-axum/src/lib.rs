@@ -26,6 +26,7 @@ use std::iter;
 
 use axum::{
     Router,
+    body::Body,
     extract::{MatchedPath, NestedPath, OriginalUri},
     http::{Uri, request::Parts},
 };
@@ -67,14 +68,14 @@ pub trait GateExt {
 
 impl GateExt for PaymentGate {
     fn charge(&self, charge: Charge) -> Result<PaymentLayer, ConfigError> {
-        Ok(PaymentLayer::new(self.toll(charge)?, ROUTING))
+        Ok(PaymentLayer::new(self.toll(charge)?, ROUTING).uploads(Body::from))
     }
 
     fn charge_routes(&self, app: Router, table: RouteTable) -> Result<Router, ConfigError> {
         routes::check(&app, &table)?;
         // Every key is a route that axum names; what it does not name, like a nested service, is none of them.
         let toll = self.toll_by_route(table.unrouted_is_free())?;
-        Ok(app.route_layer(PaymentLayer::new(toll, ROUTING)))
+        Ok(app.route_layer(PaymentLayer::new(toll, ROUTING).uploads(Body::from)))
     }
 }
 

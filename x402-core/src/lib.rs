@@ -11,6 +11,7 @@
 //! - Money: [`Amount`](amount::Amount), [`Price`](price::Price), [`Token`](asset::Token),
 //!   [`Network`](network::Network), [`Address`](address::Address).
 //! - The protocol: the model in [`payment`], its JSON and headers in [`wire`].
+//! - What is agreed on beside it: [`extension`].
 //! - What others implement: the schemes' roles in [`scheme`], [`Facilitator`](facilitator::Facilitator),
 //!   [`PaymentHooks`](hooks::PaymentHooks), [`ClaimStore`](store::ClaimStore).
 //! - The gate, with the feature `gate`: the flow above, for any framework.
@@ -18,6 +19,7 @@
 pub mod address;
 pub mod amount;
 pub mod asset;
+pub mod extension;
 pub mod facilitator;
 #[doc(hidden)]
 pub mod failpoint;

@@ -5,11 +5,13 @@ use std::{io, mem, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header::CONTENT_LENGTH, response::Parts};
 use http_body::Body;
-use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited, combinators::BoxBody};
 use poem::{
     Endpoint, Error, IntoResponse, Middleware, PathPattern, Request, Response, ResponseParts, Result,
 };
-use x402_core::gate::{HandlerResponse, Head, Passage, PricedRoute, RequestView, Toll, Uncharged};
+use x402_core::gate::{
+    HandlerResponse, Head, Passage, PricedRoute, RequestBody, RequestView, Toll, Uncharged, Unread,
+};
 
 /// Charges for every request that reaches the endpoint it is put on.
 #[derive(Debug, Clone)]
@@ -65,6 +67,7 @@ impl<E: Endpoint> Endpoint for PaymentEndpoint<E> {
 }
 
 async fn charged<E: Endpoint>(inner: &E, route: PricedRoute, mut request: Request) -> Result<Response> {
+    let mut body = Upload(request.take_body());
     let view = RequestView {
         method: request.method(),
         uri: request.original_uri(),
@@ -72,16 +75,37 @@ async fn charged<E: Endpoint>(inner: &E, route: PricedRoute, mut request: Reques
         route: request.data().map(|PathPattern(pattern)| &**pattern),
         access: request.data(),
     };
-    let pass = match route.admit(view).await {
+    let pass = match route.admit(view, &mut body).await {
         Ok(pass) => pass,
         Err(answer) => return Ok(to_poem(answer)),
     };
+    request.set_body(body.0);
     request.set_data(pass.access());
     let answer = match inner.call(request).await.map(IntoResponse::into_response) {
         Err(error) if pass.spares(error.status()) => Err(error),
         answer => Ok(answer.unwrap_or_else(Error::into_response)),
     };
     pass.finish(Answer(answer)).await.0
+}
+
+/// A request's body on its way to the handler.
+struct Upload(poem::Body);
+
+impl RequestBody for Upload {
+    async fn read(&mut self, limit: usize) -> std::result::Result<Bytes, Unread> {
+        let read = whole(mem::take(&mut self.0), limit).await?.to_bytes();
+        self.0 = read.clone().into();
+        Ok(read)
+    }
+}
+
+/// Reads the whole of a body, of so many bytes at most.
+async fn whole(body: poem::Body, limit: usize) -> std::result::Result<Collected<Bytes>, Unread> {
+    let body: BoxBody<Bytes, io::Error> = body.into();
+    Limited::new(body, limit)
+        .collect()
+        .await
+        .map_err(|error| if error.is::<LengthLimitError>() { Unread::TooLong } else { Unread::Broken })
 }
 
 /// The answer to a HEAD request ends with its head, which says how long the body would be: in HTTP/2, poem would send
@@ -124,6 +148,27 @@ impl HandlerResponse for Answer {
 
     fn replaced_by(self, answer: http::Response<Bytes>) -> Self {
         Self(Ok(to_poem(answer)))
+    }
+
+    fn length(&mut self) -> Option<u64> {
+        let response = self.0.as_mut().ok()?;
+        // Only so is it told.
+        let body: BoxBody<Bytes, io::Error> = response.take_body().into();
+        let length = body.size_hint().exact();
+        response.set_body(body);
+        length
+    }
+
+    async fn read(&mut self, limit: usize) -> std::result::Result<Option<Bytes>, Unread> {
+        let Ok(response) = &mut self.0 else { return Ok(None) };
+        let read = whole(response.take_body(), limit).await?;
+        if read.trailers().is_some() {
+            response.set_body(BoxBody::new(read.map_err(|never| match never {})));
+            return Ok(None);
+        }
+        let read = read.to_bytes();
+        response.set_body(read.clone());
+        Ok(Some(read))
     }
 }
 

@@ -45,6 +45,22 @@
 //!   here, which follows redirects within an origin and returns all others, paid or not, for the caller to judge.
 //! - It never logs or prints a payment. What is paid is a `debug` event of `tracing`.
 //!
+//! # What it calls what it pays for
+//!
+//! Where a server declares the extension `payment-identifier`, each payment names what it is for: by the [`PaymentId`] in
+//! the request's extensions, or a random one. The same payment sent again has the same name, and such a server answers it
+//! with what it answered before. A name of your own is good for more: kept until the answer is there, it stands for one
+//! purchase, whoever signs however many payments for it, and a server answers 409 to the second one.
+//!
+//! ```
+//! use reqwest_middleware::ClientWithMiddleware;
+//! use x402_reqwest::PaymentId;
+//!
+//! async fn buy(client: &ClientWithMiddleware, order: PaymentId) -> reqwest_middleware::Result<reqwest::Response> {
+//!     client.post("https://api.example.com/orders").body("two of these").with_extension(order).send().await
+//! }
+//! ```
+//!
 //! # TLS
 //!
 //! reqwest is used without a TLS provider of its own. If the process has installed none for rustls by the time a
@@ -67,3 +83,5 @@ pub use limits::{Declined, DeclinedBecause};
 pub use middleware::PaymentMiddleware;
 pub use payment::SignedPayment;
 pub use receipt::ResponseExt;
+#[doc(no_inline)]
+pub use x402_core::extension::payment_identifier::PaymentId;

@@ -6,6 +6,7 @@ use http::{Extensions, StatusCode};
 use reqwest::{Request, Response};
 use reqwest_middleware::{ClientBuilder, Middleware, Next, Result};
 use x402_core::{
+    extension::payment_identifier::{self, PaymentId},
     payment::{PaymentPayload, PaymentRequired, PaymentRequirements},
     scheme::{AnyClientScheme, ClientScheme, SchemeError},
     wire::{PAYMENT_SIGNATURE, X_PAYMENT},
@@ -156,7 +157,9 @@ impl Inner {
         let server = origin::name(&url);
         let (scheme, chosen) = self.choose(&server, &offer)?;
         let again = again.ok_or_else(|| not_replayable(&server))?;
-        let payment = sign(scheme, chosen, offer).await.map_err(|error| signing(&server).because(error))?;
+        let identifier = extensions.get::<PaymentId>();
+        let payment =
+            sign(scheme, chosen, offer, identifier).await.map_err(|error| signing(&server).because(error))?;
         let payment =
             SignedPayment::new(method, url, payment).map_err(|error| signing(&server).because(error))?;
         let PaymentRequirements { network, amount, asset, pay_to, .. } = payment.requirements();
@@ -219,11 +222,29 @@ async fn sign(
     scheme: &AnyClientScheme,
     accepted: PaymentRequirements,
     offer: PaymentRequired,
+    identifier: Option<&PaymentId>,
 ) -> std::result::Result<PaymentPayload, SchemeError> {
-    let PaymentRequired { version, resource, extensions, .. } = offer;
+    let PaymentRequired { version, resource, mut extensions, .. } = offer;
+    if payment_identifier::declared(&extensions).is_some() {
+        let identifier = match identifier {
+            Some(identifier) => identifier.clone(),
+            None => random_identifier()?,
+        };
+        payment_identifier::identify(&mut extensions, &identifier);
+    }
     let payload = scheme.sign(version, &accepted).await?;
     // Version 2 repeats what was offered, and servers check that it does.
     Ok(PaymentPayload { version, resource: Some(resource), accepted, payload, extensions })
+}
+
+/// Nobody is to guess it: who shows it with the payment is given what was bought.
+fn random_identifier() -> std::result::Result<PaymentId, SchemeError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        SchemeError::new("there is no randomness for a payment identifier").because(error)
+    })?;
+    let text = format!("pay_{:032x}", u128::from_be_bytes(bytes));
+    Ok(text.parse().expect("36 letters and digits are an identifier"))
 }
 
 /// Sends the request with its payment, again while the server says that it is pending. Any other answer is the answer.

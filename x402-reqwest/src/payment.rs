@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, Method};
 use reqwest::{Request, Url};
 use x402_core::{
+    extension::payment_identifier::{self, PaymentId},
     payment::{PaymentPayload, PaymentRequirements},
     wire::{self, DecodeError},
 };
@@ -18,6 +19,7 @@ pub struct SignedPayment {
     method: Method,
     url: Url,
     requirements: PaymentRequirements,
+    identifier: Option<PaymentId>,
     name: HeaderName,
     value: HeaderValue,
 }
@@ -26,12 +28,18 @@ impl SignedPayment {
     pub(crate) fn new(method: Method, url: Url, payment: PaymentPayload) -> Result<Self, DecodeError> {
         let (name, mut value) = wire::encode_payment_header(&payment)?;
         value.set_sensitive(true);
-        Ok(Self { method, url, requirements: payment.accepted, name, value })
+        let identifier = payment_identifier::identifier(&payment.extensions).ok().flatten();
+        Ok(Self { method, url, requirements: payment.accepted, identifier, name, value })
     }
 
     /// What is paid, to whom.
     pub fn requirements(&self) -> &PaymentRequirements {
         &self.requirements
+    }
+
+    /// What the request is called, where its server declares the extension `payment-identifier`.
+    pub fn identifier(&self) -> Option<&PaymentId> {
+        self.identifier.as_ref()
     }
 
     /// The header that carries it. A request that comes with it is passed on as it is.

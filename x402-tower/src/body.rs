@@ -1,14 +1,16 @@
 //! A response's body: the handler's, or the gate's own.
 
 use std::{
-    pin::Pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::{Response, header::CONTENT_LENGTH};
+use http::{HeaderMap, Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use x402_core::gate::Unread;
 
 pin_project! {
     /// The handler's body, streaming as it would without the gate, or the gate's own answer.
@@ -24,7 +26,7 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Answer { bytes: Option<Bytes> },
+        Answer { bytes: Option<Bytes>, trailers: Option<HeaderMap> },
         Unsent { length: SizeHint },
     }
 }
@@ -52,10 +54,34 @@ impl<B> GateBody<B> {
     }
 }
 
+impl<B> GateBody<B> {
+    /// The service's body, once it was read.
+    pub(crate) fn read(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+        Self { kind: Kind::Answer { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), trailers } }
+    }
+}
+
 impl<B> From<Bytes> for GateBody<B> {
     fn from(answer: Bytes) -> Self {
-        Self { kind: Kind::Answer { bytes: Some(answer).filter(|bytes| !bytes.is_empty()) } }
+        Self::read(answer, None)
     }
+}
+
+/// Reads the whole of a body, of so many bytes at most, and the trailers that come after it.
+pub(crate) async fn whole<B: Body<Data = Bytes>>(
+    body: B,
+    limit: usize,
+) -> Result<(Bytes, Option<HeaderMap>), Unread> {
+    let (mut body, mut read, mut trailers) = (pin!(body), Vec::new(), None);
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let frame = frame.map_err(|_| Unread::Broken)?;
+        match frame.into_data() {
+            Ok(data) if read.len() + data.len() > limit => return Err(Unread::TooLong),
+            Ok(data) => read.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok((read.into(), trailers))
 }
 
 impl<B: Body<Data = Bytes>> Body for GateBody<B> {
@@ -68,7 +94,10 @@ impl<B: Body<Data = Bytes>> Body for GateBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Inner { body } => body.poll_frame(cx),
-            KindProjection::Answer { bytes } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            KindProjection::Answer { bytes, trailers } => {
+                let data = bytes.take().map(Frame::data);
+                Poll::Ready(data.or_else(|| trailers.take().map(Frame::trailers)).map(Ok))
+            }
             KindProjection::Unsent { .. } => Poll::Ready(None),
         }
     }
@@ -76,7 +105,7 @@ impl<B: Body<Data = Bytes>> Body for GateBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
-            Kind::Answer { bytes } => bytes.is_none(),
+            Kind::Answer { bytes, trailers } => bytes.is_none() && trailers.is_none(),
             Kind::Unsent { .. } => true,
         }
     }
@@ -84,7 +113,7 @@ impl<B: Body<Data = Bytes>> Body for GateBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
-            Kind::Answer { bytes } => {
+            Kind::Answer { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Kind::Unsent { length } => *length,

@@ -1,22 +1,50 @@
 //! The layer, and how it reads a request's route.
 
+use bytes::Bytes;
 use http::{Uri, request::Parts};
+use http_body::Body;
 use tower_layer::Layer;
 use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteTable, Toll};
 
-use crate::service::PaymentService;
+use crate::{service::PaymentService, upload::Uploads};
 
 /// Charges for every request, or by route.
 #[derive(Debug, Clone)]
 pub struct PaymentLayer {
     toll: Toll,
     routing: Routing,
+    uploads: Uploads,
 }
 
 impl PaymentLayer {
     /// Charges by this toll; `routing` reads what the framework left in the request.
     pub fn new(toll: Toll, routing: Routing) -> Self {
-        Self { toll, routing }
+        Self { toll, routing, uploads: Uploads::default() }
+    }
+
+    /// The bodies of requests are of this type, and `rebuild` makes one of bytes that were read. A charge that is
+    /// [`idempotent`](Charge::idempotent) needs to know, since what a client names is a request with its body; without
+    /// it, and for requests of another type, such a charge answers 500.
+    ///
+    /// hyper's `Incoming` cannot be made: box it before.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::Full;
+    /// use x402_core::gate::{ConfigError, PaymentGate, exact};
+    /// use x402_core::network::BASE;
+    /// use x402_tower::{GateExt, PaymentLayer};
+    ///
+    /// fn layer(gate: &PaymentGate) -> Result<PaymentLayer, ConfigError> {
+    ///     let charge = exact("$0.01").on(BASE).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C");
+    ///     Ok(gate.charge(charge.idempotent())?.uploads(Full::<Bytes>::new))
+    /// }
+    /// ```
+    pub fn uploads<B>(self, rebuild: fn(Bytes) -> B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        Self { uploads: Uploads::of(rebuild), ..self }
     }
 }
 
@@ -24,7 +52,7 @@ impl<S> Layer<S> for PaymentLayer {
     type Service = PaymentService<S>;
 
     fn layer(&self, inner: S) -> PaymentService<S> {
-        PaymentService::new(inner, self.toll.clone(), self.routing)
+        PaymentService::new(inner, self.toll.clone(), self.routing, self.uploads.clone())
     }
 }
 

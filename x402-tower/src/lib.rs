@@ -1,7 +1,7 @@
 //! A tower layer that charges for requests over x402.
 //!
 //! [`PaymentLayer`] wraps any HTTP service: hyper, axum (see `x402-axum`), tonic. It reads the payment before the
-//! handler runs, leaves the request's body unread until then, and holds the handler's response, its body not
+//! handler runs, leaves the request's body unread until then (but see [`PaymentLayer::uploads`]), and holds the handler's response, its body not
 //! polled, until the payment is settled.
 //!
 //! ```
@@ -16,10 +16,12 @@
 //! }
 //! ```
 
+mod answer;
 mod body;
 mod future;
 mod layer;
 mod service;
+mod upload;
 
 pub use body::GateBody;
 pub use future::GateFuture;

@@ -5,15 +5,18 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use tower_service::Service;
 use x402_core::gate::{Passage, PricedRoute, RequestView, Toll};
 
 use crate::{
+    answer::Answer,
     body::GateBody,
     future::GateFuture,
     layer::{Routing, Unclear},
+    upload::{Upload, Uploads},
 };
 
 /// A service whose requests are charged.
@@ -22,11 +25,12 @@ pub struct PaymentService<S> {
     inner: S,
     toll: Toll,
     routing: Routing,
+    uploads: Uploads,
 }
 
 impl<S> PaymentService<S> {
-    pub(crate) fn new(inner: S, toll: Toll, routing: Routing) -> Self {
-        Self { inner, toll, routing }
+    pub(crate) fn new(inner: S, toll: Toll, routing: Routing, uploads: Uploads) -> Self {
+        Self { inner, toll, routing, uploads }
     }
 }
 
@@ -36,7 +40,7 @@ where
     S::Future: Send + 'static,
     S::Error: 'static,
     ReqBody: Send + 'static,
-    ResBody: Body + Send + 'static,
+    ResBody: Body<Data = Bytes> + Send + 'static,
 {
     type Response = Response<GateBody<ResBody>>;
     type Error = S::Error;
@@ -62,6 +66,7 @@ where
                 // The service that was polled ready is the one to call; its clone has yet to become so.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
+                let body = self.uploads.upload(body);
                 GateFuture::charged(charged(ready, route, self.routing, parts, body))
             }
         }
@@ -73,11 +78,12 @@ async fn charged<S, ReqBody, ResBody>(
     route: PricedRoute,
     routing: Routing,
     mut parts: Parts,
-    body: ReqBody,
+    mut body: Upload<ReqBody>,
 ) -> Result<Response<GateBody<ResBody>>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body,
+    ReqBody: Send + 'static,
+    ResBody: Body<Data = Bytes>,
 {
     let view = RequestView {
         method: &parts.method,
@@ -87,17 +93,17 @@ where
         access: parts.extensions.get(),
     };
     let bare = parts.method == Method::HEAD;
-    let pass = match route.admit(view).await {
+    let pass = match route.admit(view, &mut body).await {
         Ok(pass) => pass,
         Err(answer) => return Ok(answer.map(GateBody::from)),
     };
     parts.extensions.insert(pass.access());
-    let response = match inner.call(Request::from_parts(parts, body)).await {
+    let response = match inner.call(Request::from_parts(parts, body.into_inner())).await {
         Ok(response) => response,
         Err(error) => {
             pass.fail();
             return Err(error);
         }
     };
-    Ok(pass.finish(GateBody::to(bare, response)).await)
+    Ok(pass.finish(Answer(GateBody::to(bare, response))).await.0)
 }

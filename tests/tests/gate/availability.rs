@@ -67,7 +67,7 @@ async fn ask(gate: &PaymentGate) -> Response<bytes::Bytes> {
     let Passage::Charged(route) = gate.toll(cent()).unwrap().passage(&Method::GET, None) else { panic!() };
     let (uri, headers) = (Uri::from_static("/cheap"), HeaderMap::new());
     let view = RequestView { method: &Method::GET, uri: &uri, headers: &headers, route: None, access: None };
-    route.admit(view).await.unwrap_err()
+    route.admit(view, &mut bytes::Bytes::new()).await.unwrap_err()
 }
 
 async fn a_facilitator_that_hangs_or_panics_is_asked_again(_: Stack) {

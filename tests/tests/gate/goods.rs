@@ -70,6 +70,8 @@ pub enum Good {
     Trailers,
     /// The marker, once it is [let go](Goods::let_go).
     Slow(&'static str),
+    /// A marker that is this long.
+    Long(usize),
     /// What was uploaded.
     Echo,
     /// What any cache may keep, with a header that is for the gate alone.
@@ -236,6 +238,7 @@ impl Goods {
             Good::Trailers => {
                 Reply::new(pieces(2, &marker("/trailers"), Last::Trailer)).with("trailer", "x-sum")
             }
+            Good::Long(bytes) => Reply::new(marker("/long") + &" ".repeat(bytes - marker("/long").len())),
             Good::Slow(route) => {
                 self.let_go.notified().await;
                 Reply::new(marker(route))
@@ -243,6 +246,7 @@ impl Goods {
             Good::Cached => {
                 let reply = Reply::new(marker("/cached")).with("cache-control", "public, max-age=60");
                 let reply = reply.with("cdn-cache-control", "public").with("surrogate-control", "max-age=60");
+                let reply = reply.with("x-hop", "1").with("x-stays", "1");
                 reply.with("settlement-overrides", "{}").with("set-cookie", "a=1").with("set-cookie", "b=2")
             }
             Good::Range => {

@@ -24,6 +24,7 @@ mod fields;
 mod grpc;
 mod hooks;
 mod hostile;
+mod identifiers;
 mod mutations;
 mod offers;
 mod on_chain;
@@ -56,6 +57,7 @@ fn main() -> std::process::ExitCode {
         grpc::CASES,
         hooks::CASES,
         hostile::CASES,
+        identifiers::CASES,
         mutations::CASES,
         offers::CASES,
         on_chain::CASES,

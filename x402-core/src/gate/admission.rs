@@ -8,20 +8,22 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use super::{
     access::{Access, PaymentInfo},
     builder::GateInner,
-    charge::SettleTiming,
-    claim::Place,
-    grpc,
+    charge::{Charge, SettleTiming},
+    claim::{Identifier, KeptAnswer, Place, Taking},
+    event, grpc,
+    idempotency::Identifiers,
     offer::{Matched, Offer},
     refusal::{Asked, Refusal, Speech, expose},
-    request::{RequestDecision, RequestView},
+    request::{RequestBody, RequestDecision, RequestView},
     response::{HandlerResponse, Head},
     settle::Settled,
     toll::{HEADER_LIMIT, Priced},
     verify::Verified,
 };
 use crate::{
+    extension::payment_identifier::{self, PaymentId},
     payment::{JsonMap, Receipt, SettleResponse, Version},
-    wire::{self, DecodeError},
+    wire::{self, DecodeError, Presented},
 };
 
 /// A header by which a handler may correct what is settled; it is for the gate and never leaves.
@@ -29,6 +31,9 @@ const SETTLEMENT_OVERRIDES: HeaderName = HeaderName::from_static("settlement-ove
 
 const CHARGED_TWICE: &str = "a request was charged for by one gate and came to another: a payment buys one answer, so put \
     one charge on a route, and none around it";
+
+const UNREADABLE: &str = "a charge takes payment identifiers, and its layer cannot read the bodies of requests: give \
+    it the type of them with `uploads`";
 
 /// A request that may reach its handler: paid for, or let pass by a hook.
 ///
@@ -49,6 +54,13 @@ struct Ticket {
     state: Paid,
 }
 
+/// What a payment gets its request.
+enum Admitted {
+    ToHandler(Paid),
+    /// The answer that it bought before.
+    ToAnswer(Box<KeptAnswer>),
+}
+
 enum Paid {
     Verified(Verified),
     Settled(Settled),
@@ -59,11 +71,15 @@ pub(super) async fn admit(
     gate: &Arc<GateInner>,
     priced: &Arc<Priced>,
     request: RequestView<'_>,
+    body: &mut impl RequestBody,
 ) -> Result<Pass, Response<Bytes>> {
     let speech = Speech::of(request);
     let mut asked = Asked { charge: &priced.charge, offer: None, version: Version::V2, speech };
     if let Some(Access::Paid(_)) = request.access {
         return Err(Refusal::misconfigured(CHARGED_TWICE).encode(Some(&asked)));
+    }
+    if priced.charge.identifiers.are_taken() && !body.is_readable() {
+        return Err(Refusal::misconfigured(UNREADABLE).encode(Some(&asked)));
     }
     for hook in gate.request_hooks.iter().chain(&priced.charge.request_hooks) {
         match hook(request.to_info()).await {
@@ -89,24 +105,69 @@ pub(super) async fn admit(
         Ok(None) => Err(Refusal::unpaid()),
         Ok(Some(presented)) => {
             asked.version = presented.version();
-            match Matched::find(gate, &offer, &presented).await {
-                Ok(candidates) => {
-                    let options = offer.requirements().cloned().collect();
-                    let place = Place::new(&gate.origin, priced.cost, request, options);
-                    pay(gate, priced, &place, candidates).await
-                }
-                Err(refusal) => Err(refusal),
-            }
+            present(gate, priced, (request, speech), body, &offer, &presented).await
         }
         Err(error) => Err(Refusal::unknown_version(&error)),
     };
     match outcome {
-        Ok(state) => {
+        Ok(Admitted::ToHandler(state)) => {
             let (gate, priced) = (gate.clone(), priced.clone());
             let ticket = Ticket { gate, priced, version: asked.version, speech, state };
             Ok(Pass { ticket: Some(Box::new(ticket)) })
         }
+        Ok(Admitted::ToAnswer(answer)) => {
+            event::replayed();
+            Err(answer.again().unwrap_or_else(|| Refusal::not_kept().encode(Some(&asked))))
+        }
         Err(refusal) => Err(refusal.encode(Some(&asked))),
+    }
+}
+
+/// Holds a payment against the offer, and takes it.
+async fn present(
+    gate: &Arc<GateInner>,
+    priced: &Priced,
+    (request, speech): (RequestView<'_>, Speech),
+    body: &mut impl RequestBody,
+    offer: &Offer,
+    presented: &Presented,
+) -> Result<Admitted, Refusal> {
+    let id = identifier(&priced.charge, speech, presented)?;
+    let name = id.as_ref().map(|id| Identifier::id(&gate.origin, id));
+    let candidates = Matched::find(gate, offer, presented, name.as_deref()).await?;
+    let options = offer.requirements().cloned().collect();
+    let place = Place::new(&gate.origin, priced.cost, request, options);
+    let identifier = match &id {
+        None => None,
+        Some(id) => {
+            let limit = gate.idempotency.longest_request;
+            let body = body.read(limit).await.map_err(|why| Refusal::unread(why, limit))?;
+            Some(Identifier::new(&gate.origin, id, place.digest(&body)))
+        }
+    };
+    pay(gate, priced, &place, identifier, candidates).await
+}
+
+/// What the client calls what it pays for.
+fn identifier(charge: &Charge, speech: Speech, presented: &Presented) -> Result<Option<PaymentId>, Refusal> {
+    let id = match presented {
+        _ if !charge.identifiers.are_taken() => return Ok(None),
+        Presented::V1 { .. } => None,
+        Presented::V2(payment) => payment_identifier::identifier(&payment.extensions)
+            .map_err(|expected| Refusal::no_identifier(expected.to_string()))?,
+    };
+    let required = charge.identifiers == Identifiers::Required;
+    match (id, presented) {
+        (Some(_), _) if matches!(speech, Speech::Grpc) => {
+            Err(Refusal::no_identifier("gRPC calls cannot be identified: leave the payment identifier out"))
+        }
+        (None, Presented::V1 { .. }) if required => Err(Refusal::unidentified(
+            "this needs a payment identifier, which version 1 has no words for: use version 2",
+        )),
+        (None, Presented::V2(_)) if required => Err(Refusal::unidentified(
+            "this needs a payment identifier: send extensions[\"payment-identifier\"].info.id with the payment",
+        )),
+        (id, _) => Ok(id),
     }
 }
 
@@ -115,14 +176,19 @@ async fn pay(
     gate: &Arc<GateInner>,
     priced: &Priced,
     place: &Place,
+    identifier: Option<Identifier>,
     candidates: Vec<Matched>,
-) -> Result<Paid, Refusal> {
+) -> Result<Admitted, Refusal> {
     let mut refused = None;
     for candidate in candidates {
-        let claim = gate.claims.take(candidate, place.clone()).await?;
+        let identifier = identifier.clone().map(|identifier| (identifier, gate.idempotency.keep_for));
+        let claim = match gate.claims.take(candidate, place.clone(), identifier).await? {
+            Taking::Claimed(claim) => claim,
+            Taking::Answered(answer) => return Ok(Admitted::ToAnswer(answer)),
+        };
         match Verified::verify(gate, claim).await {
             Ok(verified) => {
-                return Ok(match priced.charge.timing {
+                return Ok(Admitted::ToHandler(match priced.charge.timing {
                     SettleTiming::BeforeHandler => {
                         Paid::Settled(Settled::settle(gate, verified).await?.serving().await?)
                     }
@@ -131,7 +197,7 @@ async fn pay(
                         Paid::Settled(Settled::settle(gate, verified).await?)
                     }
                     SettleTiming::AfterHandler => Paid::Verified(verified),
-                });
+                }));
             }
             Err(refusal) if refusal.is_final() => return Err(refusal),
             Err(refusal) => refused = Some(refusal),
@@ -165,7 +231,7 @@ impl Pass {
         let mut head = response.take_head();
         head.headers.remove(&SETTLEMENT_OVERRIDES);
         let settled = match self.ticket {
-            Some(ticket) => ticket.finish(&mut head).await,
+            Some(ticket) => ticket.finish(&mut head, &mut response).await,
             None => {
                 // What is given away to one must not be cached for all.
                 keep_private(&mut head.headers);
@@ -188,11 +254,15 @@ impl Pass {
 
 impl Ticket {
     /// Settles what is to be settled, and completes the head with the receipt.
-    async fn finish(self, head: &mut Head) -> Result<(), Response<Bytes>> {
-        let Head { status, headers, uncharged } = head;
+    async fn finish<R: HandlerResponse>(
+        self,
+        head: &mut Head,
+        response: &mut R,
+    ) -> Result<(), Response<Bytes>> {
+        let Head { status: said, headers, uncharged } = head;
         let status = match self.speech {
-            Speech::Grpc => grpc::failure(headers).unwrap_or(*status),
-            Speech::Plain | Speech::Bare => *status,
+            Speech::Grpc => grpc::failure(headers).unwrap_or(*said),
+            Speech::Plain | Speech::Bare => *said,
         };
         let first = self.priced.charge.timing == SettleTiming::BeforeHandler;
         // What is charged for nothing worth its price is owed an answer: a failure of ours, and, where the charge was to
@@ -218,12 +288,25 @@ impl Ticket {
             }
             Paid::Verified(verified) => Settled::settle(&self.gate, verified).await.map_err(encode)?,
         };
-        let receipt = if owed { settled.unserved().await } else { settled.served().await.map_err(encode)? };
-        let (name, value) = receipt_header(self.version, receipt);
+        let (name, value) = receipt_header(self.version, settled.receipt().clone());
         headers.insert(name, value);
         keep_private(headers);
         expose(headers);
-        Ok(())
+        if owed {
+            settled.unserved().await;
+            return Ok(());
+        }
+        if !settled.claim().is_identified() {
+            return settled.served(None).await.map_err(encode);
+        }
+        let (bare, limit) = (matches!(speech, Speech::Bare), self.gate.idempotency.longest_answer);
+        match KeptAnswer::of(response, (*said, headers), bare, limit).await {
+            Ok(answer) => settled.served(answer).await.map_err(encode),
+            Err(_) => {
+                settled.unserved().await;
+                Err(encode(Refusal::broken_answer()))
+            }
+        }
     }
 }
 

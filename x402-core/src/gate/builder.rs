@@ -15,6 +15,7 @@ use super::{
     capabilities::Capabilities,
     claim::{Background, Claims},
     event::{self, Listeners, PaymentEvent},
+    idempotency::Idempotency,
     request::RequestHook,
     settle::Running,
 };
@@ -47,6 +48,7 @@ pub(super) struct GateInner {
     pub(super) v1: bool,
     pub(super) aliases: Vec<HeaderName>,
     pub(super) claims: Arc<Claims>,
+    pub(super) idempotency: Idempotency,
     /// How many settlements are under way.
     pub(super) settling: watch::Sender<usize>,
     /// Where they run: a framework's workers may end before the gate does.
@@ -69,6 +71,7 @@ impl PaymentGate {
             aliases: Vec::new(),
             store: None,
             lease: LEASE,
+            idempotency: Idempotency::default(),
             listeners: Listeners::default(),
         }
     }
@@ -130,6 +133,7 @@ pub struct GateBuilder {
     aliases: Vec<HeaderName>,
     store: Option<AnyClaimStore>,
     lease: Duration,
+    idempotency: Idempotency,
     listeners: Listeners,
 }
 
@@ -194,6 +198,12 @@ impl GateBuilder {
         self
     }
 
+    /// What is kept of requests that their clients name, and for how long.
+    pub fn idempotency(mut self, idempotency: Idempotency) -> Self {
+        self.idempotency = idempotency;
+        self
+    }
+
     /// Hears of every change in the state of a payment, like a ledger. It is called on the request's way, so let it be
     /// quick, like sending into a channel.
     pub fn on_event(mut self, listener: impl Fn(&PaymentEvent) + Send + Sync + 'static) -> Self {
@@ -229,6 +239,7 @@ impl GateBuilder {
             v1: self.v1,
             aliases: self.aliases,
             claims,
+            idempotency: self.idempotency,
             settling,
             runtime,
         };

@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::request::{RequestDecision, RequestHook, RequestInfo};
+use super::{
+    idempotency::Identifiers,
+    request::{RequestDecision, RequestHook, RequestInfo},
+};
 use crate::{
     BoxFuture,
     address::{Address, AddressError},
@@ -111,6 +114,7 @@ impl Unaddressed {
             description: None,
             mime_type: None,
             timing: SettleTiming::AfterHandler,
+            identifiers: Identifiers::Unknown,
             request_hooks: Vec::new(),
             hook_names: Vec::new(),
             unpaid_body: None,
@@ -127,6 +131,7 @@ pub struct Charge {
     pub(super) description: Option<String>,
     pub(super) mime_type: Option<String>,
     pub(super) timing: SettleTiming,
+    pub(super) identifiers: Identifiers,
     pub(super) request_hooks: Vec<RequestHook>,
     hook_names: Vec<&'static str>,
     pub(super) unpaid_body: Option<UnpaidBody>,
@@ -168,6 +173,42 @@ impl Charge {
     /// the handler fails.
     pub fn settle_first(mut self) -> Self {
         self.timing = SettleTiming::BeforeHandler;
+        self
+    }
+
+    /// A client may name what it pays for, with the extension `payment-identifier` of version 2, and ask for it again:
+    ///
+    /// | The same identifier, with | is answered |
+    /// |---|---|
+    /// | the same payment and the same request, in work | 409 with `Retry-After` |
+    /// | the same payment and the same request, answered | as before, with `Idempotent-Replayed: true`; no handler runs |
+    /// | the same, its answer not kept | 409 `payment_answer_not_kept` |
+    /// | another payment, or another request | 409 `payment_identifier_conflict`; nobody is asked to verify or settle |
+    ///
+    /// The request is our origin, the method, host, route, path, query and body. Its other headers do not count: where
+    /// more decides what it gets than that, such as who is logged in, an identifier must not be guessed by others.
+    /// What was not charged leaves the identifier as free as the payment.
+    ///
+    /// The body of a request that is so named is read whole before it is answered. An answer of known length is kept,
+    /// without cookies and what is about the connection, for as long as the payment is known to be spent; see
+    /// [`Idempotency`](super::Idempotency). gRPC calls cannot be named.
+    ///
+    /// ```
+    /// use x402_core::{gate::exact, network::BASE};
+    ///
+    /// let charge = exact("$0.10").on(BASE).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C").idempotent();
+    /// ```
+    pub fn idempotent(mut self) -> Self {
+        if self.identifiers == Identifiers::Unknown {
+            self.identifiers = Identifiers::Optional;
+        }
+        self
+    }
+
+    /// As [`idempotent`](Self::idempotent), and a payment without an identifier is answered 400. So are all of version 1:
+    /// it has no words for them, and is not offered.
+    pub fn require_identifier(mut self) -> Self {
+        self.identifiers = Identifiers::Required;
         self
     }
 
@@ -240,6 +281,7 @@ impl fmt::Debug for Charge {
         f.debug_struct("Charge")
             .field("options", &self.options)
             .field("timing", &self.timing)
+            .field("identifiers", &self.identifiers)
             .finish_non_exhaustive()
     }
 }

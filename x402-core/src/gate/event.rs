@@ -101,6 +101,15 @@ pub(super) fn refused(refusal: &Refusal) {
     count("x402_refusals_total", "why", refusal.name());
 }
 
+/// Counts an answer that was given again.
+pub(super) fn replayed() {
+    #[cfg(feature = "metrics")]
+    metrics::counter!(REPLAYED).increment(1);
+}
+
+#[cfg(feature = "metrics")]
+const REPLAYED: &str = "x402_replayed_answers_total";
+
 /// Counts a request that a hook let pass although its payment had failed. Nothing else ever lets one pass.
 pub(super) fn allowed_by_failure() {
     #[cfg(feature = "metrics")]
@@ -117,6 +126,7 @@ pub(super) fn describe() {
         use metrics::{counter, describe_counter};
         describe_counter!("x402_payments_total", "Payments by the state they came into");
         describe_counter!("x402_refusals_total", "Refused requests by the reason");
+        describe_counter!(REPLAYED, "Answers given again to who asked for the same, paid for once");
         describe_counter!(
             ALLOWED_BY_FAILURE,
             "Requests that a hook let pass although their payment had failed"

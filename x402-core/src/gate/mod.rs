@@ -40,6 +40,7 @@ mod claim;
 mod error;
 mod event;
 mod grpc;
+mod idempotency;
 mod offer;
 mod refusal;
 mod request;
@@ -58,7 +59,8 @@ pub use charge::{
 };
 pub use error::ConfigError;
 pub use event::{PaymentEvent, PaymentState};
-pub use request::{RequestDecision, RequestInfo, RequestView};
+pub use idempotency::Idempotency;
+pub use request::{RequestBody, RequestDecision, RequestInfo, RequestView, Unread};
 pub use response::{HandlerResponse, Head, Uncharged};
 pub use table::RouteTable;
 pub use toll::{Passage, PricedRoute, Toll};

@@ -8,6 +8,8 @@ use super::{
     builder::GateInner,
     capabilities::Known,
     charge::{Charge, PayTo, PaymentOption, PriceSource},
+    grpc,
+    idempotency::Identifiers,
     refusal::Refusal,
     request::{RequestInfo, RequestView},
     toll::Priced,
@@ -16,6 +18,7 @@ use crate::{
     address::Address,
     amount::Amount,
     asset::Token,
+    extension::payment_identifier::{PAYMENT_IDENTIFIER, declaration},
     payment::{JsonMap, Payment, PaymentRequired, PaymentRequirements, Reason, ResourceInfo, Version},
     scheme::{Inspection, MalformedPayload, PaymentIdentity},
     wire::Presented,
@@ -28,6 +31,7 @@ const LONGEST_URL: usize = 1024;
 pub(super) struct Offer {
     options: Arc<[Offered]>,
     resource: ResourceInfo,
+    extensions: JsonMap,
 }
 
 /// An option, and the versions of the protocol in which it can be taken.
@@ -71,7 +75,10 @@ impl Offer {
             Some(standing) if standing.epoch == known.epoch => standing.options.clone(),
             _ => options(gate, priced, request, &known).await?,
         };
-        Ok(Self { options, resource: resource(gate, priced, request) })
+        // Others would read the whole of a call before it is answered, and calls may go both ways.
+        let extensions =
+            if grpc::is_call(request.headers) { JsonMap::new() } else { extensions(&priced.charge) };
+        Ok(Self { options, resource: resource(gate, priced, request), extensions })
     }
 
     /// The offer as a 402 writes it in this version; `None` where no option can be taken in it.
@@ -83,9 +90,19 @@ impl Offer {
             error: Some(error.to_owned()),
             resource: self.resource.clone(),
             accepts,
-            extensions: JsonMap::new(),
+            extensions: self.extensions.clone(),
         })
     }
+}
+
+/// The extensions of a charge, as a 402 declares them.
+pub(super) fn extensions(charge: &Charge) -> JsonMap {
+    let required = match charge.identifiers {
+        Identifiers::Unknown => return JsonMap::new(),
+        Identifiers::Optional => false,
+        Identifiers::Required => true,
+    };
+    JsonMap::from_iter([(PAYMENT_IDENTIFIER.to_owned(), declaration(required))])
 }
 
 /// The options of a charge that the facilitator supports. Kept, where none depends on the request.
@@ -103,7 +120,9 @@ async fn options(
         let v1 = known
             .supported
             .kind(Version::V1, scheme, network)
-            .filter(|_| gate.v1 && network.v1_name().is_some());
+            .filter(|_| gate.v1 && network.v1_name().is_some())
+            // It has no words for identifiers: who pays in it would pay in vain.
+            .filter(|_| priced.charge.identifiers != Identifiers::Required);
         let Some(kind) = v2.or(v1) else {
             tracing::error!(route = request.route, scheme, %network, "the facilitator does not support this option");
             continue;
@@ -195,20 +214,21 @@ pub(super) fn longest_resource(charge: &Charge) -> ResourceInfo {
     }
 }
 
-/// A payment that takes one of our options, or one that is held and needs none.
+/// A payment that takes one of our options, or one that is held, or was answered, and needs none.
 pub(super) struct Matched {
-    /// `None`: the payment is held, and is resumed as it was first presented.
+    /// `None`: the payment is held, and is resumed as it was first presented, or its answer is kept.
     payment: Option<Box<Payment>>,
     identity: PaymentIdentity,
 }
 
 impl Matched {
-    /// The options the payment may mean, best first. Version 2 says which; version 1 names only scheme and network,
+    /// The options the payment may mean, best first, and what its client calls what it is for, `id`, if anything. Version 2 says which; version 1 names only scheme and network,
     /// so its content decides, and where that is the same for several, each may be the one.
     pub(super) async fn find(
         gate: &GateInner,
         offer: &Offer,
         presented: &Presented,
+        id: Option<&str>,
     ) -> Result<Vec<Self>, Refusal> {
         let version = presented.version();
         if version == Version::V1 && !gate.v1 {
@@ -218,7 +238,11 @@ impl Matched {
         // What is held is found by whoever claims it; here, only where more than that option, or none, may be meant.
         if !matches!((&matched, version), (Ok(_), Version::V2)) {
             for identity in Self::meant(gate, offer, presented) {
-                if gate.claims.holds(&identity).await? {
+                let answered = match id {
+                    Some(id) => gate.claims.answered(&identity, id).await?,
+                    None => false,
+                };
+                if answered || gate.claims.holds(&identity).await? {
                     return Ok(vec![Self { payment: None, identity }]);
                 }
             }

@@ -9,7 +9,7 @@ use super::{
     charge::{Charge, CustomBody},
     event, grpc,
     offer::Offer,
-    request::RequestView,
+    request::{RequestView, Unread},
     toll::HEADER_LIMIT,
 };
 use crate::{
@@ -42,7 +42,9 @@ enum Kind {
     Rejected,
     Malformed,
     Forbidden,
+    TooLarge,
     InProgress,
+    Conflict,
     Spent,
     NotSettled(SettleResponse),
     Pending(PendingSettlement),
@@ -146,6 +148,51 @@ impl Refusal {
         )
     }
 
+    /// A payment came without the identifier that is required here, or in words that have none.
+    pub(super) fn unidentified(words: &str) -> Self {
+        Self::new(Kind::Malformed, "payment_identifier_required").explain(words)
+    }
+
+    /// What came is no identifier.
+    pub(super) fn no_identifier(expected: impl Into<String>) -> Self {
+        Self::new(Kind::Malformed, "invalid_payment_identifier").explain(expected)
+    }
+
+    /// The identifier stands for another payment, or another request. It comes without an offer: a client that lost the
+    /// answer must not be led to pay again.
+    pub(super) fn identifier_taken() -> Self {
+        Self::new(Kind::Conflict, "payment_identifier_conflict").explain(
+            "this payment identifier stands for another payment or another request, and nothing was charged now; for its \
+             answer send exactly what was first sent, for anything else use a new identifier",
+        )
+    }
+
+    /// What was asked for was bought and served, and its answer is not there any more.
+    pub(super) fn not_kept() -> Self {
+        Self::new(Kind::Conflict, "payment_answer_not_kept").explain(
+            "this was paid for and answered; the answer was too long to be kept, or it had no length, or nobody waited for \
+             it; do not pay again for the same",
+        )
+    }
+
+    /// The body of a request that has to be read whole.
+    pub(super) fn unread(why: Unread, limit: usize) -> Self {
+        match why {
+            Unread::TooLong => Self::new(Kind::TooLarge, "request_too_large").explain(format!(
+                "a request with a payment identifier may have {limit} bytes; nothing was charged"
+            )),
+            Unread::Broken => Self::new(Kind::Malformed, "request_incomplete")
+                .explain("the request's body broke off; nothing was charged"),
+        }
+    }
+
+    /// The money moved, and the handler's answer broke off before it left.
+    pub(super) fn broken_answer() -> Self {
+        tracing::error!("a handler's answer broke off after its payment was settled; it is owed");
+        Self::new(Kind::NotReady, Reason::SETTLEMENT_PENDING.as_str())
+            .explain("the payment was settled; send the same payment again shortly for its answer, do not sign another")
+    }
+
     /// The settlement failed; the money did not move.
     pub(super) fn not_settled(mut answer: SettleResponse) -> Self {
         let (error, message) = match &mut answer {
@@ -237,7 +284,9 @@ impl Refusal {
             Kind::Rejected => "rejected",
             Kind::Malformed => "malformed",
             Kind::Forbidden => "forbidden",
+            Kind::TooLarge => "too_large",
             Kind::InProgress => "in_progress",
+            Kind::Conflict => "conflict",
             Kind::Spent => "spent",
             Kind::NotSettled(_) => "not_settled",
             Kind::Pending(_) => "pending",
@@ -253,7 +302,8 @@ impl Refusal {
             Kind::Unpaid | Kind::Rejected | Kind::Spent | Kind::NotSettled(_) => StatusCode::PAYMENT_REQUIRED,
             Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::Forbidden => StatusCode::FORBIDDEN,
-            Kind::InProgress => StatusCode::CONFLICT,
+            Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::InProgress | Kind::Conflict => StatusCode::CONFLICT,
             Kind::Pending(_) | Kind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Kind::BadGateway => StatusCode::BAD_GATEWAY,
             Kind::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 
 use super::access::Access;
@@ -20,6 +21,39 @@ pub struct RequestView<'a> {
     pub route: Option<&'a str>,
     /// What another gate, outside of this one, put into the request's extensions.
     pub access: Option<&'a Access>,
+}
+
+/// A request's body, in whatever type a framework has for it. Adapters implement it, once.
+///
+/// It is read only where a payment came that names what it is for, see [`Charge::idempotent`](super::Charge::idempotent):
+/// what is named is the request with its body. In all other cases it goes to the handler as it came.
+pub trait RequestBody {
+    /// Whether it can be read and given to the handler all the same.
+    fn is_readable(&self) -> bool {
+        true
+    }
+
+    /// Reads the whole of it, and keeps it for the handler. Trailers are left out.
+    ///
+    /// # Errors
+    /// When it is longer than this many bytes, or does not come to its end.
+    fn read(&mut self, limit: usize) -> impl Future<Output = Result<Bytes, Unread>>;
+}
+
+/// A body that was read already.
+impl RequestBody for Bytes {
+    async fn read(&mut self, limit: usize) -> Result<Bytes, Unread> {
+        if self.len() > limit { Err(Unread::TooLong) } else { Ok(self.clone()) }
+    }
+}
+
+/// Why a body could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// It is longer than it may be.
+    TooLong,
+    /// It broke off.
+    Broken,
 }
 
 impl RequestView<'_> {

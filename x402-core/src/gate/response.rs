@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
+use super::request::Unread;
+
 /// A handler's answer, in whatever type a framework has for it. Adapters implement it, once.
 pub trait HandlerResponse: Sized {
     /// Its head. The headers are moved out, or copied.
@@ -13,6 +15,15 @@ pub trait HandlerResponse: Sized {
 
     /// The gate's answer in place of this one, which was not paid for: nothing of it may leave.
     fn replaced_by(self, answer: Response<Bytes>) -> Self;
+
+    /// How many bytes its body has, where that is known before it is made.
+    fn length(&mut self) -> Option<u64>;
+
+    /// Reads its body, and leaves the answer as it was. `None` where there is more to it than bytes, like trailers.
+    ///
+    /// # Errors
+    /// When it is longer than this many bytes, or does not come to its end.
+    fn read(&mut self, limit: usize) -> impl Future<Output = Result<Option<Bytes>, Unread>>;
 }
 
 /// The head of a handler's answer.
@@ -30,22 +41,3 @@ pub struct Head {
 /// settled, and can be used again. After a charge that settles first it is too late, and nothing changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uncharged;
-
-impl<B: From<Bytes>> HandlerResponse for Response<B> {
-    fn take_head(&mut self) -> Head {
-        Head {
-            status: self.status(),
-            headers: std::mem::take(self.headers_mut()),
-            uncharged: self.extensions().get::<Uncharged>().is_some(),
-        }
-    }
-
-    fn with_headers(mut self, headers: HeaderMap) -> Self {
-        *self.headers_mut() = headers;
-        self
-    }
-
-    fn replaced_by(self, answer: Response<Bytes>) -> Self {
-        answer.map(B::from)
-    }
-}

@@ -5,7 +5,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::{builder::GateInner, claim::Claim, event, refusal::Refusal, verify::Verified};
+use super::{
+    builder::GateInner,
+    claim::{Claim, KeptAnswer},
+    event,
+    refusal::Refusal,
+    verify::Verified,
+};
 use crate::{
     amount::Amount,
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
@@ -48,16 +54,15 @@ impl Settled {
         }
     }
 
-    /// The answer is on its way.
-    pub(super) async fn served(self) -> Result<Receipt, Refusal> {
-        self.claim.spend().await.map(|()| self.receipt)
+    /// The answer is on its way; what is kept of it is given to who asks for it again.
+    pub(super) async fn served(self, answer: Option<KeptAnswer>) -> Result<(), Refusal> {
+        self.claim.spend_on(answer).await
     }
 
     /// There is no answer worth its price.
-    pub(super) async fn unserved(mut self) -> Receipt {
-        self.claim.owed(self.receipt.clone());
+    pub(super) async fn unserved(mut self) {
+        self.claim.owed(self.receipt);
         self.claim.end().await;
-        self.receipt
     }
 
     /// There is no answer at all.

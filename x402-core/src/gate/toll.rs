@@ -11,9 +11,9 @@ use super::{
     admission::{Pass, admit},
     builder::GateInner,
     charge::{Cost, PayTo, PaymentOption, PriceSource},
-    offer::{Standing, longest_resource, requirements},
+    offer::{Standing, extensions, longest_resource, requirements},
     refusal::Refusal,
-    request::RequestView,
+    request::{RequestBody, RequestView},
     table::RouteKey,
 };
 use crate::{
@@ -195,12 +195,16 @@ const UNROUTED: &str = "the route table saw a request that matched no route: put
     `unrouted_is_free` if what has no route may be free";
 
 impl PricedRoute {
-    /// Takes the payment of a request.
+    /// Takes the payment of a request. Its body is read only where the payment says what it is called.
     ///
     /// # Errors
-    /// The answer to give: nobody paid, or not as it should be, or the payment cannot be taken now.
-    pub async fn admit(&self, request: RequestView<'_>) -> Result<Pass, Response<Bytes>> {
-        admit(&self.gate, &self.priced, request).await
+    /// The answer to give: it was given before, nobody paid, or not as it should be, or the payment cannot be taken now.
+    pub async fn admit(
+        &self,
+        request: RequestView<'_>,
+        body: &mut impl RequestBody,
+    ) -> Result<Pass, Response<Bytes>> {
+        admit(&self.gate, &self.priced, request, body).await
     }
 }
 
@@ -216,7 +220,7 @@ impl Priced {
             error: Some(Reason::NO_MATCH.to_string()),
             resource: longest_resource(&charge),
             accepts: fixed,
-            extensions: JsonMap::new(),
+            extensions: extensions(&charge),
         })
         .len();
         if bytes > HEADER_LIMIT {

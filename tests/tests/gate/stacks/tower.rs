@@ -30,7 +30,9 @@ use crate::{
 };
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
-type Served = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
+/// hyper's own cannot be made again, once it was read.
+type Upload = UnsyncBoxBody<Bytes, hyper::Error>;
+type Served = BoxCloneSyncService<Request<Upload>, Response<Body>, Infallible>;
 
 pub async fn serve(gate: PaymentGate, goods: Goods, stock: Stock) -> Result<Serving, ConfigError> {
     Ok(listen(shop(&gate, &goods, stock)?).await)
@@ -42,6 +44,7 @@ fn shop(gate: &PaymentGate, goods: &Goods, stock: Stock) -> Result<Served, Confi
         let routes = stocked(gate, goods, prefix, shelves)?;
         let layer =
             gate.charge_routes(table, routes.iter().map(|(pattern, _)| pattern.as_str()), BY_ROUTE)?;
+        let layer = layer.uploads(upload);
         let priced = |(pattern, service)| (pattern, boxed(layer.layer(service)));
         Ok::<_, ConfigError>(routed(routes.into_iter().map(priced).collect()))
     };
@@ -50,7 +53,9 @@ fn shop(gate: &PaymentGate, goods: &Goods, stock: Stock) -> Result<Served, Confi
         Stock::Nested(shelves) => shelved("/api", shelves)?,
         Stock::Listed(shelves, table) => listed("", shelves, table)?,
         Stock::NestedListed(shelves, table) => listed("/api", shelves, table)?,
-        Stock::Whole(shelves, charge) => boxed(gate.charge(charge)?.layer(shelved("", shelves)?)),
+        Stock::Whole(shelves, charge) => {
+            boxed(gate.charge(charge)?.uploads(upload).layer(shelved("", shelves)?))
+        }
         Stock::Shared(shelves) => {
             let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(Any);
             // The layer wants bodies that can be empty.
@@ -67,6 +72,10 @@ impl Default for Perhaps {
     fn default() -> Self {
         Self(Empty::new().boxed_unsync())
     }
+}
+
+fn upload(bytes: Bytes) -> Upload {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// The pattern that matched, in a request's extensions.
@@ -89,7 +98,9 @@ fn stocked(
     let one = |Shelf { path, methods, charge, good }| {
         let handler = handler(goods.clone(), methods, good);
         let handler = match charge {
-            Some(charge) => boxed(PaymentLayer::new(gate.toll(charge)?, BY_ROUTE).layer(handler)),
+            Some(charge) => {
+                boxed(PaymentLayer::new(gate.toll(charge)?, BY_ROUTE).uploads(upload).layer(handler))
+            }
             None => handler,
         };
         Ok((format!("{prefix}{path}"), handler))
@@ -104,7 +115,7 @@ fn routed(routes: Routes) -> Served {
         router.insert(pattern.clone(), (Matched(pattern.into()), service)).unwrap();
     }
     let router = Arc::new(router);
-    boxed(service_fn(move |mut request: Request<Incoming>| {
+    boxed(service_fn(move |mut request: Request<Upload>| {
         let found = router.at(request.uri().path()).map(|found| found.value.clone());
         async move {
             let Ok((pattern, service)) = found else { return Ok(empty(StatusCode::NOT_FOUND)) };
@@ -115,7 +126,7 @@ fn routed(routes: Routes) -> Served {
 }
 
 fn handler(goods: Goods, methods: Methods, good: Good) -> Served {
-    boxed(service_fn(move |request: Request<Incoming>| {
+    boxed(service_fn(move |request: Request<Upload>| {
         let goods = goods.clone();
         async move {
             let allowed = match methods {
@@ -131,7 +142,7 @@ fn handler(goods: Goods, methods: Methods, good: Good) -> Served {
     }))
 }
 
-async fn answer(goods: Goods, good: Good, request: Request<Incoming>) -> Response<Body> {
+async fn answer(goods: Goods, good: Good, request: Request<Upload>) -> Response<Body> {
     let paid = PaymentInfo::of(request.extensions().get::<Access>());
     match good {
         Good::Who => match paid {
@@ -151,7 +162,7 @@ async fn answer(goods: Goods, good: Good, request: Request<Incoming>) -> Respons
     }
 }
 
-fn socket(mut request: Request<Incoming>) -> Response<Body> {
+fn socket(mut request: Request<Upload>) -> Response<Body> {
     let Some(key) = request.headers().get("sec-websocket-key").cloned() else {
         return empty(StatusCode::BAD_REQUEST);
     };
@@ -195,7 +206,7 @@ fn empty(status: StatusCode) -> Response<Body> {
 
 fn boxed<S, B>(service: S) -> Served
 where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: tower::Service<Request<Upload>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
@@ -212,7 +223,9 @@ async fn listen(service: Served) -> Serving {
     let task = tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else { continue };
-            let service = TowerToHyperService::new(service.clone());
+            let service =
+                service.clone().map_request(|request: Request<Incoming>| request.map(BodyExt::boxed_unsync));
+            let service = TowerToHyperService::new(service);
             tokio::spawn(async move {
                 let server = auto::Builder::new(TokioExecutor::new());
                 let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use super::{identified::Identified, kept::KeptAnswer, place::Place};
 use crate::{
     address::Address,
     amount::Amount,
@@ -19,11 +19,22 @@ use crate::{
 #[serde(tag = "state", rename_all = "camelCase")]
 pub(super) enum Entry {
     /// Somebody is at work on it, and nothing was asked of anyone that could move its money.
-    Claimed,
+    Claimed {
+        /// What its client calls what it is for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identified: Option<Identified>,
+    },
     /// Its money may have moved, or did, and nothing was served for it.
     Held(Box<Held>),
     /// It bought its answer.
-    Spent,
+    Spent {
+        /// What its client calls what it bought.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identified: Option<Identified>,
+        /// The answer, where it could be kept for who asks for it by that name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer: Option<Box<KeptAnswer>>,
+    },
 }
 
 /// A payment that is owed an answer. It is resumed as it was first presented, for what it was: the identity
@@ -35,6 +46,9 @@ pub(super) struct Held {
     pub(super) busy: bool,
     pub(super) debt: Debt,
     pub(super) fingerprint: String,
+    /// What its client calls what it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) identified: Option<Identified>,
     pub(super) payer: Address,
     pub(super) place: Place,
     pub(super) payload: PaymentPayload,
@@ -59,6 +73,13 @@ impl Entry {
     pub(super) fn read(state: &str) -> Result<Self, StoreError> {
         serde_json::from_str(state)
             .map_err(|error| StoreError::corrupt(format_args!("the state of a payment: {error}")))
+    }
+
+    pub(super) fn identified(&self) -> Option<&Identified> {
+        match self {
+            Self::Claimed { identified } | Self::Spent { identified, .. } => identified.as_ref(),
+            Self::Held(held) => held.identified.as_ref(),
+        }
     }
 }
 

@@ -18,8 +18,12 @@
 //! | while it is asked | held, unresolved | is settled once more, which a facilitator does once, and served |
 //! | before a handler's answer, settled first | held, unserved | is served |
 //! | from when the answer was to leave | spent | buys nothing: the answer may have arrived |
+//!
+//! A client may name what it pays for. Then the answer is kept with the record that says `spent`, and given to it again.
 
 mod entry;
+mod identified;
+mod kept;
 mod place;
 
 use std::{
@@ -34,8 +38,11 @@ use std::{
 
 use tokio::sync::{Mutex, oneshot};
 
-use self::entry::{Debt, Entry, Held};
-pub(super) use self::place::Place;
+use self::{
+    entry::{Debt, Entry, Held},
+    identified::{Bound, Identified},
+};
+pub(super) use self::{identified::Identifier, kept::KeptAnswer, place::Place};
 use super::{
     event::{Listeners, PaymentEvent, PaymentState},
     offer::Matched,
@@ -154,20 +161,52 @@ impl Claims {
         Ok(matches!(entry.map_err(|error| Refusal::store(&error))?, Some(Entry::Held(_))))
     }
 
-    /// Claims a payment, or says why it cannot be had.
-    pub(super) async fn take(self: &Arc<Self>, matched: Matched, place: Place) -> Result<Claim, Refusal> {
-        let (payment, identity) = matched.into_parts();
-        self.claim(payment, identity, place).await
+    /// Whether a payment of this identity bought what its client calls this.
+    pub(super) async fn answered(&self, identity: &PaymentIdentity, id: &str) -> Result<bool, Refusal> {
+        let found = self.load(&key(identity)).await.map_err(|error| Refusal::store(&error))?;
+        let entry = found.map(|found| Entry::read(&found.state)).transpose();
+        let entry = entry.map_err(|error| Refusal::store(&error))?;
+        Ok(matches!(entry, Some(Entry::Spent { identified: Some(by), .. }) if by.is(id)))
     }
 
+    /// Claims a payment, or says why it cannot be had. `identifier`: what its client calls what it is for, and for how
+    /// long that is to be known.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        matched: Matched,
+        place: Place,
+        identifier: Option<(Identifier, Duration)>,
+    ) -> Result<Taking, Refusal> {
+        let (payment, identity) = matched.into_parts();
+        self.claim_as(payment, identity, place, identifier).await
+    }
+
+    #[cfg(test)]
     async fn claim(
         self: &Arc<Self>,
         payment: Option<Box<Payment>>,
         identity: PaymentIdentity,
         place: Place,
     ) -> Result<Claim, Refusal> {
+        match self.claim_as(payment, identity, place, None).await? {
+            Taking::Claimed(claim) => Ok(claim),
+            Taking::Answered(_) => unreachable!("nobody named it"),
+        }
+    }
+
+    async fn claim_as(
+        self: &Arc<Self>,
+        payment: Option<Box<Payment>>,
+        identity: PaymentIdentity,
+        place: Place,
+        identifier: Option<(Identifier, Duration)>,
+    ) -> Result<Taking, Refusal> {
         let store_failed = |error: StoreError| Refusal::store(&error);
         let key = key(&identity);
+        let bound = identifier.map(|(identifier, keep_for)| {
+            Bound::new(Identified::new(identifier, identity.fingerprint.clone()), &key, keep_for)
+        });
+        let identified = bound.as_ref().map(|bound| &bound.identified);
         let mut found = match payment {
             Some(_) => None,
             None => self.load(&key).await.map_err(store_failed)?,
@@ -175,9 +214,10 @@ impl Claims {
         // Whoever lost to somebody who is done by now has another chance.
         for _ in 0..ATTEMPTS {
             let seen = found.as_ref().map(|found| found.stamp);
-            let held = match &found {
-                Some(stored) => self.standing(stored)?,
-                None => None,
+            let held = match found.as_ref().map(|stored| self.standing(stored, identified)).transpose()? {
+                Some(Standing::Answered(answer)) => return Ok(Taking::Answered(answer)),
+                Some(Standing::Held(held)) => Some(held),
+                Some(Standing::Free) | None => None,
             };
             let (taken, entry, keep) = match held {
                 None => {
@@ -185,8 +225,10 @@ impl Claims {
                     let Some(payment) = &payment else { return Err(Refusal::in_progress()) };
                     let PaymentIdentity { fingerprint, payer, .. } = identity.clone();
                     let (payment, place) = (payment.clone(), place.clone());
-                    let taken = Taken { payment, fingerprint, payer, place, after: After::Released };
-                    (taken, Entry::Claimed, self.lease + Duration::from_secs(MARGIN))
+                    let (bound, after) = (bound.clone(), After::Released);
+                    let taken = Taken { payment, fingerprint, payer, place, bound, after };
+                    let entry = Entry::Claimed { identified: identified.cloned() };
+                    (taken, entry, self.lease + Duration::from_secs(MARGIN))
                 }
                 Some(held) if held.fingerprint != identity.fingerprint => {
                     return Err(Refusal::held_elsewhere());
@@ -197,9 +239,11 @@ impl Claims {
                         return Err(Refusal::held_elsewhere());
                     }
                     held.busy = true;
+                    held.identified = identified.cloned();
                     let Held { fingerprint, payer, place, debt, .. } = (*held).clone();
+                    let (bound, after) = (bound.clone(), After::Held(debt));
                     // It stays held for where it was first presented.
-                    let taken = Taken { payment, fingerprint, payer, place, after: After::Held(debt) };
+                    let taken = Taken { payment, fingerprint, payer, place, bound, after };
                     (taken, Entry::Held(held), HELD_FOR)
                 }
             };
@@ -207,7 +251,8 @@ impl Claims {
             match self.swap(&key, seen, stamp, &state, keep).await {
                 Ok(()) => {
                     let written = Written { key, stamp, state, keep, tried: Vec::new(), last: false };
-                    return Ok(Claim::new(self.clone(), written, taken, identity.expires_at));
+                    let claim = Claim::new(self.clone(), written, taken, identity.expires_at);
+                    return claim.bind().await.map(Taking::Claimed);
                 }
                 Err(Unwritten::Lost(now)) => found = now,
                 Err(Unwritten::Store(error)) => {
@@ -218,7 +263,7 @@ impl Claims {
                             let state = Entry::Held(held).write();
                             Some(Record { stamp: Stamp::new(), state, open: false, keep })
                         }
-                        Entry::Claimed | Entry::Spent => None,
+                        Entry::Claimed { .. } | Entry::Spent { .. } => None,
                     };
                     let this = self.clone();
                     let undo = async move {
@@ -232,15 +277,30 @@ impl Claims {
         Err(Refusal::in_progress())
     }
 
-    /// What a record says of a payment that is presented: it is free, it is held, or it cannot be had.
-    fn standing(&self, stored: &Stored) -> Result<Option<Box<Held>>, Refusal> {
+    /// What a record says of a payment that is presented, and of what its client calls what it is for.
+    fn standing(&self, stored: &Stored, asked: Option<&Identified>) -> Result<Standing, Refusal> {
         let at_work = stored.age < self.lease;
-        match Entry::read(&stored.state).map_err(|error| Refusal::store(&error))? {
-            Entry::Claimed if at_work => Err(Refusal::in_progress()),
+        let entry = Entry::read(&stored.state).map_err(|error| Refusal::store(&error))?;
+        if matches!(entry, Entry::Claimed { .. }) && !at_work {
+            return Ok(Standing::Free);
+        }
+        if let (Some(by), Some(asked)) = (entry.identified(), asked)
+            && by.contradicts(asked)
+        {
+            return Err(Refusal::identifier_taken());
+        }
+        match entry {
+            Entry::Claimed { .. } => Err(Refusal::in_progress()),
             Entry::Held(held) if held.busy && at_work => Err(Refusal::in_progress()),
-            Entry::Claimed => Ok(None),
-            Entry::Held(held) => Ok(Some(held)),
-            Entry::Spent => Err(Refusal::spent()),
+            Entry::Held(held) if held.identified.is_some() && held.identified.as_ref() != asked => {
+                Err(Refusal::held_elsewhere())
+            }
+            Entry::Held(held) => Ok(Standing::Held(held)),
+            Entry::Spent { identified: Some(by), answer } if Some(&by) == asked => match answer {
+                Some(answer) => Ok(Standing::Answered(answer)),
+                None => Err(Refusal::not_kept()),
+            },
+            Entry::Spent { .. } => Err(Refusal::spent()),
         }
     }
 
@@ -318,6 +378,20 @@ fn key(identity: &PaymentIdentity) -> Key {
     Key::new(SPACE, identity.key.clone())
 }
 
+/// What comes of presenting a payment.
+pub(super) enum Taking {
+    Claimed(Claim),
+    /// It bought this answer, for who asks for the same by the same name.
+    Answered(Box<KeptAnswer>),
+}
+
+/// What a record says of a payment that is presented.
+enum Standing {
+    Free,
+    Held(Box<Held>),
+    Answered(Box<KeptAnswer>),
+}
+
 /// What a claim is taken with.
 struct Taken {
     /// As it was first presented.
@@ -325,6 +399,8 @@ struct Taken {
     fingerprint: String,
     payer: Address,
     place: Place,
+    /// What its client calls what it is for.
+    bound: Option<Bound>,
     after: After,
 }
 
@@ -361,6 +437,24 @@ impl Claim {
         let open = Open { claims, serial, key, written, taken, expires_at, verified: false };
         open.tell(PaymentState::Claimed);
         Self(Some(Box::new(open)))
+    }
+
+    /// What its client calls what it is for is bound to it, and to no other payment.
+    async fn bind(self) -> Result<Self, Refusal> {
+        let open = self.open();
+        let Some(bound) = &open.taken.bound else { return Ok(self) };
+        match open.claims.bind(bound).await {
+            Ok(()) => Ok(self),
+            Err(refusal) => {
+                self.end().await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Whether its client named what it is for, so that its answer is to be kept.
+    pub(super) fn is_identified(&self) -> bool {
+        self.open().taken.bound.is_some()
     }
 
     fn open(&self) -> &Open {
@@ -452,19 +546,33 @@ impl Claim {
         self.open_mut().taken.after = After::Held(Debt::Unserved(receipt));
     }
 
-    /// The answer is to leave. Where that cannot be written, it must not: it could be had again.
-    pub(super) async fn spend(mut self) -> Result<(), Refusal> {
+    #[cfg(test)]
+    async fn spend(self) -> Result<(), Refusal> {
+        self.spend_on(None).await
+    }
+
+    /// The answer is to leave. Where that cannot be written, it must not: it could be had again. What is kept of it is
+    /// written with that.
+    pub(super) async fn spend_on(mut self, answer: Option<KeptAnswer>) -> Result<(), Refusal> {
         let mut open = self.0.take().expect("a claim is open until it ends");
         let claims = open.claims.clone();
         let spent = claims.detached(async move {
-            let (state, keep) = (Entry::Spent.write(), open.spent_for());
+            let (keep, kept) = (open.spent_for(), answer.is_some());
             let mut written = open.written.clone().lock_owned().await;
-            let outcome = open.claims.rewrite(&mut written, state, keep).await;
+            let mut outcome = open.claims.rewrite(&mut written, open.spent(answer), keep).await;
+            if let Err(Unwritten::Store(error)) = &outcome
+                && kept
+                && error.kind() == StoreErrorKind::Full
+            {
+                tracing::warn!(%error, "an answer is not kept for who asks for it again");
+                outcome = open.claims.rewrite(&mut written, open.spent(None), keep).await;
+            }
             drop(written);
             match outcome {
                 Ok(()) => {
                     open.close();
                     open.tell(PaymentState::Spent);
+                    open.let_go_of_identifier(Some(keep));
                     Ok(())
                 }
                 Err(lost @ Unwritten::Lost(_)) => {
@@ -500,7 +608,7 @@ impl Unwritten {
         match self {
             Self::Store(error) => trouble(error),
             Self::Lost(found) => match found.as_ref().map(|found| Entry::read(&found.state)) {
-                Some(Ok(Entry::Spent)) => Refusal::spent(),
+                Some(Ok(Entry::Spent { .. })) => Refusal::spent(),
                 _ => Refusal::in_progress(),
             },
         }
@@ -515,6 +623,7 @@ impl Open {
             busy,
             debt: debt.clone(),
             fingerprint: fingerprint.clone(),
+            identified: self.identified(),
             payer: payer.clone(),
             place: place.clone(),
             payload,
@@ -522,9 +631,31 @@ impl Open {
         }))
     }
 
+    fn spent(&self, answer: Option<KeptAnswer>) -> String {
+        Entry::Spent { identified: self.identified(), answer: answer.map(Box::new) }.write()
+    }
+
+    fn identified(&self) -> Option<Identified> {
+        self.taken.bound.as_ref().map(|bound| bound.identified.clone())
+    }
+
     fn spent_for(&self) -> Duration {
         let left = self.expires_at.saturating_sub(now());
-        Duration::from_secs(left.min(SPENT_FOR) + MARGIN)
+        let spent = Duration::from_secs(left.min(SPENT_FOR) + MARGIN);
+        self.taken.bound.as_ref().map_or(spent, |bound| spent.max(bound.keep_for))
+    }
+
+    /// What its client calls what it was for is free again, or kept for so long. Nobody has to wait for that: it is
+    /// what the payment's record says.
+    fn let_go_of_identifier(&self, keep: Option<Duration>) {
+        let Some(bound) = self.taken.bound.clone() else { return };
+        let claims = self.claims.clone();
+        (self.claims.background)(Box::pin(async move {
+            match keep {
+                Some(keep) => bound.keep(&claims, keep).await,
+                None => bound.release(&claims).await,
+            }
+        }));
     }
 
     /// What was to be served is owed.
@@ -551,21 +682,24 @@ impl Open {
                 }
                 let released = self.claims.store.swap(&written.key, Some(written.stamp), None).await;
                 drop(written);
+                self.let_go_of_identifier(None);
                 return self
                     .concluded(PaymentState::Released, released.map(|_| ()).map_err(Unwritten::Store));
             }
-            After::Served(_) => (PaymentState::Spent, Entry::Spent, self.spent_for()),
+            After::Served(_) => (PaymentState::Spent, self.spent(None), self.spent_for()),
             After::Held(debt) => {
                 let state = match debt {
                     Debt::Unserved(_) => PaymentState::Owed,
                     Debt::Unresolved(Some(pending)) => PaymentState::Pending(pending.transaction.clone()),
                     Debt::Unresolved(None) => PaymentState::Unresolved,
                 };
-                (state, self.held(debt, false), HELD_FOR)
+                (state, self.held(debt, false).write(), HELD_FOR)
             }
         };
-        let entry = entry.write();
         let outcome = self.claims.rewrite(&mut written, entry.clone(), keep).await;
+        if let (Ok(()), After::Served(_)) = (&outcome, &self.taken.after) {
+            self.let_go_of_identifier(Some(keep));
+        }
         if let Err(Unwritten::Store(_)) = &outcome {
             // That it is spent may be what was written last, and no lease would end that.
             (written.state, written.keep, written.last) = (entry, keep, true);

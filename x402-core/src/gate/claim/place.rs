@@ -8,6 +8,7 @@ use std::{
 
 use http::{HeaderValue, header, uri::PathAndQuery};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::super::{charge::Cost, request::RequestView};
 use crate::payment::PaymentRequirements;
@@ -53,6 +54,17 @@ impl Place {
     /// Our origin, method, path and query.
     pub(super) fn request(&self) -> &str {
         &self.request
+    }
+
+    /// A digest of the request, with this body: what a client names may be asked for once more, and nothing else.
+    pub(in super::super) fn digest(&self, body: &[u8]) -> String {
+        let mut hasher = Sha256::new();
+        for part in [&self.request, &self.site] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        hasher.update(body);
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     #[cfg(test)]

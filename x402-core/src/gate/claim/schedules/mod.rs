@@ -197,6 +197,7 @@ impl Instance {
             v1: true,
             aliases: Vec::new(),
             claims: Claims::new(store, LEASE, listeners, background),
+            idempotency: Default::default(),
             settling: watch::Sender::new(0),
             runtime: runtime.handle().clone(),
         });
@@ -315,7 +316,7 @@ impl Instance {
         match ending {
             Ending::Answers => {
                 let unheard = Unheard { process: &self.process, when_killed: true };
-                let served = settled.served().await;
+                let served = settled.served(None).await;
                 // Another task may have been at the step that killed it.
                 if !self.process.is_killed() {
                     mem::forget(unheard);

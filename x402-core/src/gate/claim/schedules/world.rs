@@ -389,8 +389,8 @@ impl ClaimStore for Remote {
 fn describe(record: Option<&Record>) -> String {
     let Some(record) = record else { return "nothing".to_owned() };
     match Entry::read(&record.state).expect("it was written here") {
-        Entry::Claimed => "claimed".to_owned(),
-        Entry::Spent => "spent".to_owned(),
+        Entry::Claimed { .. } => "claimed".to_owned(),
+        Entry::Spent { .. } => "spent".to_owned(),
         Entry::Held(held) => {
             let work = if held.busy { "at work" } else { "left" };
             let debt = match held.debt {

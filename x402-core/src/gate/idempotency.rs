@@ -1,0 +1,71 @@
+//! Requests that their clients name: a request that comes again is answered again, and charged once.
+
+use std::time::Duration;
+
+/// What is kept of requests that their clients name, and for how long; see
+/// [`Charge::idempotent`](super::Charge::idempotent).
+///
+/// ```
+/// use std::time::Duration;
+/// use x402_core::gate::{GateBuilder, Idempotency};
+///
+/// fn generous(gate: GateBuilder) -> GateBuilder {
+///     let day = Duration::from_secs(24 * 60 * 60);
+///     gate.idempotency(Idempotency::default().longest_answer(1024 * 1024).keep_for(day))
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Idempotency {
+    pub(super) longest_answer: usize,
+    pub(super) longest_request: usize,
+    pub(super) keep_for: Duration,
+}
+
+impl Default for Idempotency {
+    /// Answers of 64 KiB, requests of 1 MiB, an hour.
+    fn default() -> Self {
+        Self {
+            longest_answer: 64 * 1024,
+            longest_request: 1024 * 1024,
+            keep_for: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+impl Idempotency {
+    /// The longest body of an answer that is kept, in bytes; one that is longer, or whose length is not known before it
+    /// is made, leaves as ever. Its headers have as much room again.
+    pub fn longest_answer(self, bytes: usize) -> Self {
+        Self { longest_answer: bytes, ..self }
+    }
+
+    /// The longest body of a request that comes with an identifier, in bytes: it is read whole before it is answered.
+    /// A longer one is answered 413, and nothing is charged.
+    pub fn longest_request(self, bytes: usize) -> Self {
+        Self { longest_request: bytes, ..self }
+    }
+
+    /// For how long at least the gate knows an identifier that was paid for, and its answer. After that it is a new one:
+    /// whoever sends it with another payment is charged again.
+    pub fn keep_for(self, time: Duration) -> Self {
+        Self { keep_for: time, ..self }
+    }
+}
+
+/// Which requests of a charge come with an identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Identifiers {
+    /// None: it is not looked for.
+    Unknown,
+    /// Those whose client wants to.
+    Optional,
+    /// All that pay.
+    Required,
+}
+
+impl Identifiers {
+    pub(super) fn are_taken(self) -> bool {
+        self != Self::Unknown
+    }
+}
