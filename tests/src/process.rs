@@ -19,8 +19,9 @@ pub struct Process {
     pipe: Option<ChildStdin>,
 }
 
-// The program's output must not be held open by the shell: its end is how a failed start is noticed.
-const WATCH: &str = r#"ending=$1; shift; "$@" </dev/null & program=$!; exec >/dev/null 2>&1
+// The program's output must not be held open by the shell: its end is how a failed start is noticed. Signals that go to all
+// of us, such as a closed terminal's, end the shell's waiting and not the shell: there are programs that ignore them.
+const WATCH: &str = r#"trap : HUP INT TERM; ending=$1; shift; "$@" </dev/null & program=$!; exec >/dev/null 2>&1
 while read -r signal; do kill -"$signal" "$program"; done; kill -"$ending" "$program"; wait"#;
 
 impl Process {
