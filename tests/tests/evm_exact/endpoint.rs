@@ -18,6 +18,8 @@ async fn an_endpoint_of_another_chain_is_not_used() {
     assert!(!error.may_have_acted(), "{error}");
 }
 
+type Lie = fn(&str) -> Act;
+
 fn block(number: u64, timestamp: u64) -> Act {
     Act::Answer(json!({ "number": format!("{number:#x}"), "timestamp": format!("{timestamp:#x}") }))
 }
@@ -29,8 +31,7 @@ async fn an_endpoint_that_lies_is_set_aside() {
     for _ in 0..8 {
         chain.mine().await.unwrap();
     }
-    type Lie = (&'static str, fn(&str) -> Act);
-    let cases: [Lie; 8] = [
+    let cases: [(&str, Lie); 8] = [
         (
             "another chain",
             (|method| match method {
