@@ -161,11 +161,12 @@ pub(crate) async fn refused(facilitator: &ExactFacilitator, payment: &Payment, r
     }
 }
 
+/// Returns once it is mined: the chain does that a moment after it has taken it.
 pub(crate) async fn send_as(chain: &Chain, signer: PrivateKeySigner, to: Address, input: Vec<u8>) -> B256 {
     let provider = chain.provider_of(signer).unwrap();
     let request = TransactionRequest::default().with_to(to).with_input(input).with_gas_limit(300_000);
     let pending = provider.send_transaction(request).await.unwrap();
-    *pending.tx_hash()
+    pending.with_timeout(Some(Duration::from_secs(10))).watch().await.unwrap()
 }
 
 pub(crate) fn transfer_call(message: &TransferWithAuthorization) -> Vec<u8> {
