@@ -123,6 +123,9 @@ async fn check(world: &Arc<World>, instances: &[Instance], last: &Instance, timi
             if !instance.process.is_killed() {
                 instance.process.spawn(instance.clone().renew_once());
                 world.quiet().await;
+                if !instance.gate.claims.live().is_empty() {
+                    fail("nobody is at work, and it is renewed".to_owned());
+                }
             }
         }
         world.leap();
