@@ -21,8 +21,9 @@ use crate::BoxFuture;
 
 /// Keeps records, for one process or for many.
 ///
-/// An operation that returned is seen by every later one, of any instance. After an error it may have happened or not:
-/// whoever wrote asks again, and finds their own [`Stamp`], or not.
+/// An operation that returned is seen by every later one, of any instance. After an error it may have happened, or not, or
+/// may yet happen: whoever wrote asks again, and finds their own [`Stamp`], or not. What is still on its way does no harm
+/// when it arrives late: the stamp that it has seen is no longer there.
 pub trait ClaimStore: Send + Sync + 'static {
     /// The record, unless there is none or it expired.
     fn load(&self, key: &Key) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
