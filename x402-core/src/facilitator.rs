@@ -21,7 +21,8 @@ pub trait Facilitator: Send + Sync + 'static {
         payment: &Payment,
     ) -> impl Future<Output = Result<VerifyResponse, FacilitatorError>> + Send;
 
-    /// Moves the money.
+    /// Moves the money, once, however often it is asked: a caller that did not hear the answer asks again. Once it says that
+    /// a payment's transaction failed, it sends no other one for that payment.
     fn settle(
         &self,
         payment: &Payment,

@@ -53,7 +53,7 @@ use crate::{facilitator::AnyFacilitator, hooks::HookList};
 
 const LEASE: Duration = Duration::from_secs(60);
 
-/// How many schedules of each kind: enough to miss each defence that is taken out, in some seconds.
+/// How many schedules of each kind: in some seconds, most defences that are taken out are missed.
 const SCHEDULES: usize = 2000;
 const LONG_RUN: &str = "X402_SCHEDULES";
 const SEED: u64 = 402;

@@ -82,7 +82,7 @@ impl World {
             clock: AtomicU64::new(0),
             steps: AtomicU32::new(0),
             leaps: Mutex::new(leaps),
-            lossy: AtomicU32::new([0, 0, 20, 6][rng.gen_range(0..4)]),
+            lossy: AtomicU32::new([0, 20, 6, 3][rng.gen_range(0..4)]),
             tasks: Mutex::default(),
             at_work: AtomicU32::new(0),
             grants: AtomicU64::new(0),
