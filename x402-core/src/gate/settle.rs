@@ -15,6 +15,7 @@ use super::{
 use crate::{
     amount::Amount,
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
+    failpoint::failpoint,
     hooks::{Failure, Proceed},
     payment::{Receipt, SettleFailure, SettleResponse},
 };
@@ -133,6 +134,7 @@ async fn receipt(gate: &Arc<GateInner>, claim: &mut Claim) -> Result<Receipt, Re
             }
         }
     };
+    failpoint("gate-settled");
     // Whoever waited for this may have gone away meanwhile: until it is served, it is owed.
     claim.settled(receipt.clone());
     let requirements = &claim.payment().requirements;

@@ -4,6 +4,7 @@ use super::{builder::GateInner, claim::Claim, event, refusal::Refusal};
 use crate::{
     address::Address,
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
+    failpoint::failpoint,
     hooks::{Failure, Proceed},
     payment::{Payment, VerifyResponse},
 };
@@ -22,6 +23,7 @@ impl Verified {
         }
         match payer(gate, &claim).await {
             Ok(payer) => {
+                failpoint("gate-verified");
                 claim.verified(payer);
                 Ok(Self { claim })
             }

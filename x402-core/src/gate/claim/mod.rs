@@ -51,6 +51,7 @@ use super::{
 use crate::{
     BoxFuture,
     address::Address,
+    failpoint::failpoint,
     payment::{Payment, PendingSettlement, Receipt},
     scheme::PaymentIdentity,
     store::{AnyClaimStore, ClaimStore, Key, Record, Stamp, StoreError, StoreErrorKind, Stored, Swapped},
@@ -248,8 +249,10 @@ impl Claims {
                 }
             };
             let (state, stamp) = (entry.write(), Stamp::new());
+            failpoint("gate-claiming");
             match self.swap(&key, seen, stamp, &state, keep).await {
                 Ok(()) => {
+                    failpoint("gate-claimed");
                     let written = Written { key, stamp, state, keep, tried: Vec::new(), last: false };
                     let claim = Claim::new(self.clone(), written, taken, identity.expires_at);
                     return claim.bind().await.map(Taking::Claimed);
@@ -505,7 +508,9 @@ impl Claim {
     /// The settlement begins: from here on the money may have moved. Where that cannot be written, it must not.
     pub(super) async fn settling(&mut self) -> Result<(), Refusal> {
         let debt = Debt::Unresolved(None);
+        failpoint("gate-settling");
         self.write_held(&debt).await.map_err(|error| error.refusal(Refusal::store))?;
+        failpoint("gate-held");
         let open = self.open_mut();
         open.taken.after = After::Held(debt);
         open.tell(PaymentState::Settling);
@@ -517,6 +522,7 @@ impl Claim {
         let debt = Debt::Unresolved(Some(pending));
         // Without it, its facilitator is asked all the same.
         let _ = self.write_held(&debt).await;
+        failpoint("gate-pending");
         self.open_mut().taken.after = After::Held(debt);
     }
 
@@ -537,6 +543,7 @@ impl Claim {
     pub(super) async fn serving(&mut self, receipt: Receipt) -> Result<(), Refusal> {
         let debt = Debt::Unserved(receipt.clone());
         self.write_held(&debt).await.map_err(|error| error.refusal(Refusal::unserved))?;
+        failpoint("gate-serving");
         self.open_mut().taken.after = After::Served(receipt);
         Ok(())
     }
@@ -559,6 +566,7 @@ impl Claim {
         let spent = claims.detached(async move {
             let (keep, kept) = (open.spent_for(), answer.is_some());
             let mut written = open.written.clone().lock_owned().await;
+            failpoint("gate-spending");
             let mut outcome = open.claims.rewrite(&mut written, open.spent(answer), keep).await;
             if let Err(Unwritten::Store(error)) = &outcome
                 && kept
@@ -570,6 +578,7 @@ impl Claim {
             drop(written);
             match outcome {
                 Ok(()) => {
+                    failpoint("gate-spent");
                     open.close();
                     open.tell(PaymentState::Spent);
                     open.let_go_of_identifier(Some(keep));
