@@ -100,10 +100,7 @@ impl Drop for Running {
 pub(super) async fn settle(gate: Arc<GateInner>, mut claim: Claim) -> Result<Settled, Refusal> {
     match receipt(&gate, &mut claim).await {
         Ok(receipt) => Ok(Settled { claim, receipt }),
-        Err(refusal) => {
-            claim.end().await;
-            Err(refusal)
-        }
+        Err(refusal) => Err(claim.refused(refusal).await),
     }
 }
 

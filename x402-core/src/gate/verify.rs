@@ -27,10 +27,7 @@ impl Verified {
                 claim.verified(payer);
                 Ok(Self { claim })
             }
-            Err(refusal) => {
-                claim.end().await;
-                Err(refusal)
-            }
+            Err(refusal) => Err(claim.refused(refusal).await),
         }
     }
 

@@ -362,6 +362,23 @@ impl Claims {
         }
     }
 
+    /// Takes the record of a claim away.
+    async fn remove(&self, written: &mut Written) -> Result<(), Unwritten> {
+        loop {
+            match self.store.swap(&written.key, Some(written.stamp), None).await {
+                // Whoever had it since is done, and has let it go, too.
+                Ok(Swapped::Done | Swapped::Lost(None)) => return Ok(()),
+                // It is ours: the answer to an earlier write was lost.
+                Ok(Swapped::Lost(Some(found))) if written.tried.contains(&found.stamp) => {
+                    written.tried.retain(|tried| *tried != found.stamp);
+                    written.stamp = found.stamp;
+                }
+                Ok(Swapped::Lost(found)) => return Err(Unwritten::Lost(found)),
+                Err(error) => return Err(Unwritten::Store(error)),
+            }
+        }
+    }
+
     /// Does it, whether or not somebody still waits for it.
     async fn detached<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         let (tell, told) = oneshot::channel();
@@ -599,10 +616,23 @@ impl Claim {
     }
 
     /// Ends as it stands, and waits until that is written.
-    pub(super) async fn end(mut self) {
+    pub(super) async fn end(self) {
+        self.close().await;
+    }
+
+    /// Ends with this refusal. Where another instance has the payment by now, what came of it here says nothing of it, and
+    /// it may be settled: then it is refused as one that others are at, or that is spent.
+    pub(super) async fn refused(self, refusal: Refusal) -> Refusal {
+        match self.close().await {
+            Some(lost) => lost.refusal(Refusal::store),
+            None => refusal,
+        }
+    }
+
+    async fn close(mut self) -> Option<Unwritten> {
         let open = self.0.take().expect("a claim is open until it ends");
         let claims = open.claims.clone();
-        claims.detached(open.conclude()).await;
+        claims.detached(open.conclude()).await.flatten()
     }
 
     async fn write_held(&self, debt: &Debt) -> Result<(), Unwritten> {
@@ -679,7 +709,8 @@ impl Open {
         self.claims.live().remove(&self.serial);
     }
 
-    async fn conclude(self: Box<Self>) {
+    /// Ends it, and tells if another has the payment by now.
+    async fn conclude(self: Box<Self>) -> Option<Unwritten> {
         self.close();
         let mut written = self.written.lock().await;
         let (state, entry, keep) = match &self.taken.after {
@@ -689,11 +720,10 @@ impl Open {
                         payer = %self.taken.payer, "a payment was verified and not settled; it is released"
                     );
                 }
-                let released = self.claims.store.swap(&written.key, Some(written.stamp), None).await;
+                let released = self.claims.remove(&mut written).await;
                 drop(written);
                 self.let_go_of_identifier(None);
-                return self
-                    .concluded(PaymentState::Released, released.map(|_| ()).map_err(Unwritten::Store));
+                return self.concluded(PaymentState::Released, released);
             }
             After::Served(_) => (PaymentState::Spent, self.spent(None), self.spent_for()),
             After::Held(debt) => {
@@ -715,20 +745,22 @@ impl Open {
             self.claims.live().insert(self.serial, self.written.clone());
         }
         drop(written);
-        self.concluded(state, outcome);
+        self.concluded(state, outcome)
     }
 
-    fn concluded(&self, state: PaymentState, outcome: Result<(), Unwritten>) {
+    fn concluded(&self, state: PaymentState, outcome: Result<(), Unwritten>) -> Option<Unwritten> {
         match outcome {
             Ok(()) => self.tell(state),
-            Err(Unwritten::Lost(_)) => {
+            Err(lost @ Unwritten::Lost(_)) => {
                 tracing::error!(payment = self.key.id, "another instance took up a payment in work here");
+                return Some(lost);
             }
             Err(Unwritten::Store(error)) => {
                 let state = state.name();
                 tracing::error!(%error, state, "the end of a claim could not be written yet");
             }
         }
+        None
     }
 
     fn tell(&self, state: PaymentState) {
@@ -750,7 +782,10 @@ impl Drop for Claim {
             open.owe();
         }
         let claims = open.claims.clone();
-        (claims.background)(Box::pin(open.conclude()));
+        let end = async move {
+            open.conclude().await; // nobody is there to be told
+        };
+        (claims.background)(Box::pin(end));
     }
 }
 

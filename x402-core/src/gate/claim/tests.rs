@@ -199,6 +199,18 @@ async fn whoever_was_too_slow_settles_nothing_and_serves_nothing() {
     other.spend().await.ok().unwrap();
     assert_eq!(outcome(&quick, "a").await, "spent");
 
+    // What it is refused for here may be that it was settled there.
+    let used = || Refusal::rejected("nonce_used".into());
+    let late = take(&slow, "c", "x").await.ok().unwrap();
+    let other = take(&quick, "c", "x").await.ok().unwrap();
+    assert_eq!(late.refused(used()).await.name(), "in_progress");
+    other.spend().await.ok().unwrap();
+    let late = take(&slow, "d", "x").await.ok().unwrap();
+    take(&quick, "d", "x").await.ok().unwrap().spend().await.ok().unwrap();
+    assert_eq!(late.refused(used()).await.name(), "spent");
+    let prompt = take(&slow, "e", "x").await.ok().unwrap();
+    assert_eq!(prompt.refused(used()).await.name(), used().name());
+
     let mut late = take(&slow, "b", "x").await.ok().unwrap();
     late.settling().await.ok().unwrap();
     late.settled(receipt());
