@@ -10,7 +10,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolCall, SolEvent};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{sync::Mutex, time::timeout};
 use url::Url;
 
 use crate::process::Process;
@@ -34,6 +34,8 @@ pub struct Chain {
     chain_id: u64,
     usdc: Address,
     provider: DynProvider,
+    /// Whose turn it is to send from the rig's own account: the node counts nonces as transactions come.
+    turn: Mutex<()>,
     _process: Process,
 }
 
@@ -72,7 +74,7 @@ impl Chain {
         provider.client().set_poll_interval(POLL);
 
         let (usdc, contract) = usdc_of(chain_id);
-        let chain = Self { rpc_url, chain_id, usdc, provider, _process: process };
+        let chain = Self { rpc_url, chain_id, usdc, provider, turn: Mutex::default(), _process: process };
         chain.install(contract, usdc).await?;
         Ok(chain)
     }
@@ -260,6 +262,7 @@ impl Chain {
 
     // Sends from an account of the node's and sees to it that the transaction is mined and did not revert.
     async fn transact(&self, transaction: TransactionRequest) -> anyhow::Result<TransactionReceipt> {
+        let _turn = self.turn.lock().await;
         let automine: bool = self.provider.raw_request("anvil_getAutomine".into(), ()).await?;
         let pending = self.provider.send_transaction(transaction).await?;
         if !automine {

@@ -3,6 +3,7 @@
 //! - [`Chain`] is a local EVM node with a dollar at the address where clients look for USDC;
 //! - [`token`] speaks to that dollar and signs what it understands;
 //! - [`script`] is a facilitator that does as it is told, [`serve`] puts services on sockets;
+//! - [`crash`] is a shop and a facilitator that are killed and come back, [`proxy`] breaks the connections between them;
 //! - [`stores`] are servers of Redis and PostgreSQL, to be killed and started again;
 //! - [`process`] runs programs that never outlive a test, the facilitator's binary among them;
 //! - [`node`] runs the published packages: [`node::run`] a client, [`node::Server`] a server.
@@ -11,8 +12,10 @@
 //! them says so.
 
 pub mod chain;
+pub mod crash;
 pub mod node;
 pub mod process;
+pub mod proxy;
 pub mod script;
 pub mod serve;
 pub mod stores;

@@ -8,15 +8,20 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 /// A running program, under a shell that keeps watch over a pipe from us. The pipe closes when we drop it and when we
 /// die, even by SIGKILL, and then the shell ends the program: a killed test run leaves nothing behind. What we write into
 /// it are signals for the program.
 #[derive(Debug)]
 pub struct Process {
-    watch: Child,
+    shell: Child,
     pipe: Option<ChildStdin>,
+    /// Closes when the program ends.
+    running: watch::Receiver<()>,
 }
 
 // The program's output must not be held open by the shell: its end is how a failed start is noticed. Signals that go to all
@@ -47,7 +52,7 @@ impl Process {
         ready: impl Fn(&str) -> Option<T> + Send + 'static,
     ) -> anyhow::Result<(Self, T)> {
         let name = program.display();
-        let mut watch = Command::new("sh")
+        let mut shell = Command::new("sh")
             .args(["-c", WATCH, "sh", ending])
             .arg(program)
             .args(args)
@@ -56,9 +61,10 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("{name} does not start: no shell"))?;
-        let output = watch.stdout.take().context("the child's output is piped")?;
-        let pipe = watch.stdin.take();
-        let process = Self { watch, pipe };
+        let output = shell.stdout.take().context("the child's output is piped")?;
+        let pipe = shell.stdin.take();
+        let (ended, running) = watch::channel(());
+        let process = Self { shell, pipe, running };
 
         // A thread and not a task: the output is to be read for as long as the program lives, or it would block, and
         // a test's runtime may be gone before it.
@@ -73,6 +79,7 @@ impl Process {
                     let _ = tell.send(found); // the one who asked may have gone
                 }
             }
+            drop(ended);
         });
         match timeout(Duration::from_secs(30), told).await {
             Ok(Ok(found)) => Ok((process, found)),
@@ -87,6 +94,11 @@ impl Process {
         Ok(writeln!(pipe, "{name}")?)
     }
 
+    /// Waits until the program has ended by itself.
+    pub(crate) async fn ended(&mut self) {
+        while self.running.changed().await.is_ok() {}
+    }
+
     /// Ends the program by SIGKILL, whatever it would have cleared away.
     pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         self.signal("KILL")
@@ -96,7 +108,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.pipe.take());
-        let _ = self.watch.wait();
+        let _ = self.shell.wait();
     }
 }
 
