@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask demo` and `cargo xtask test`.
+//! The project's commands: `cargo xtask demo`, `cargo xtask test` and parts of it at length.
 //!
 //! Each installs what it needs and is not there yet, says so, and is quick when nothing is missing.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to who runs it")]
@@ -19,6 +19,10 @@ cargo xtask demo [OPTIONS]    pay for a request on a local chain, and show every
                               --remote: through the facilitator's binary instead of the embedded one
 cargo xtask test [ARGS...]    install what the tests need, and run them all
                               ARGS go to `cargo test`: a filter, or `-p x402-core`
+cargo xtask race [--nightly]    one payment 64 times at once: on each framework, and at two instances
+cargo xtask crash [--nightly]   kill gate and facilitator at each state, and at random moments under load
+cargo xtask faults [--nightly]  break connections at each step of a payment, and restart stores under load
+                              each prints what it counted; --nightly: at length
 cargo xtask lint              rustfmt, clippy and docs, warnings are errors";
 
 fn main() -> ExitCode {
@@ -28,6 +32,8 @@ fn main() -> ExitCode {
     let outcome = match (command.as_deref(), rest.as_slice()) {
         (Some("demo"), rest) if rest.iter().all(|arg| is_demo_option(arg)) => demo(rest),
         (Some("test"), rest) => test(rest),
+        (Some("race"), rest) if is_nightly(rest).is_some() => race(rest),
+        (Some(suite @ ("crash" | "faults")), rest) if is_nightly(rest).is_some() => outlive(suite, rest),
         (Some("lint"), []) => lint(),
         _ => {
             eprintln!("{USAGE}");
@@ -69,6 +75,33 @@ fn test(args: &[String]) -> Result<(), String> {
     cargo(&tools, &command, args)
 }
 
+/// How `crash`, `faults` and `race` are to be run; `None` where that is no way to.
+fn is_nightly(args: &[String]) -> Option<bool> {
+    match args {
+        [] => Some(false),
+        [arg] if arg == "--nightly" => Some(true),
+        _ => None,
+    }
+}
+
+fn race(args: &[String]) -> Result<(), String> {
+    suite("gate", "sixty_four_at_once", args)?;
+    suite("crash", "race::", args)
+}
+
+fn outlive(name: &str, args: &[String]) -> Result<(), String> {
+    suite("crash", &format!("{name}::"), args)
+}
+
+/// Runs those cases of a suite, built as `test` builds it.
+fn suite(name: &str, filter: &str, args: &[String]) -> Result<(), String> {
+    let tools = Tools::ready()?;
+    tools.servers()?;
+    let words = ["test", "--locked", "--workspace", "--all-features", "--test", name, "--", filter];
+    let nightly = (is_nightly(args) == Some(true)).then_some(("X402_NIGHTLY", "1"));
+    cargo_with(&tools, &words, &[], nightly)
+}
+
 fn lint() -> Result<(), String> {
     let tools = Tools::none();
     cargo(&tools, &["fmt", "--all", "--check"], &[])?;
@@ -79,9 +112,18 @@ fn lint() -> Result<(), String> {
 }
 
 fn cargo(tools: &Tools, words: &[&str], more: &[String]) -> Result<(), String> {
+    cargo_with(tools, words, more, None)
+}
+
+fn cargo_with(
+    tools: &Tools,
+    words: &[&str],
+    more: &[String],
+    variable: Option<(&str, &str)>,
+) -> Result<(), String> {
     println!("xtask: cargo {} {}", words.join(" "), more.join(" "));
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(words).args(more).current_dir(root()).envs(tools.path());
+    command.args(words).args(more).current_dir(root()).envs(tools.path()).envs(variable);
     if words.first() == Some(&"doc") {
         command.env("RUSTDOCFLAGS", "-D warnings");
     }
