@@ -110,6 +110,10 @@ impl Books<'_> {
     /// Counts what became of these payments, once the stores are at rest. Before that each is presented once more, at every
     /// shop: who has the goods may want them again.
     pub async fn count(&self, payments: &mut [Payment]) -> Sums {
+        for payment in payments.iter_mut().filter(|payment| !payment.has_ended()) {
+            // Too much broke meanwhile. Everything runs again by now.
+            payment.present_until_its_end(self.shops).await;
+        }
         let unresolved = self.unresolved(payments).await;
         for payment in &mut *payments {
             for shop in self.shops {
