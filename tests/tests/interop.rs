@@ -41,7 +41,10 @@ impl Market {
         gate.ready().await;
         let price = exact("$0.01").on(BASE_SEPOLIA).to(chain::merchant().address()).describe("A secret");
         let paid = async |Paid(payment): Paid| format!("secret for {}", payment.payer());
-        let app = Router::new().route("/paid", get(paid).post(paid).layer(gate.charge(price).unwrap()));
+        let named = price.clone().require_identifier();
+        let app = Router::new()
+            .route("/paid", get(paid).post(paid).layer(gate.charge(price).unwrap()))
+            .route("/named", get(paid).post(paid).layer(gate.charge(named).unwrap()));
         Self { chain, service: Serving::start(app).await.unwrap(), _binary: binary }
     }
 }
@@ -129,6 +132,25 @@ async fn a_published_clients_payment_buys_one_answer() {
     let again = market.service.get("/paid", &[("payment-signature", payment)]).await.unwrap();
     assert_eq!(again.status, 402);
     assert_eq!(again.json().unwrap()["error"], "duplicate_settlement");
+    assert_cents(&market.chain, 1).await;
+}
+
+#[tokio::test]
+async fn a_published_client_names_what_it_pays_for_and_is_charged_once() {
+    let market = Market::open(false).await;
+    let more = [("ID", "pay_0123456789abcdef"), ("METHOD", "POST"), ("REQUEST_BODY", r#"{"a":1}"#)];
+    let report = pay_with_npm("identify.mjs", &market.service.url("/named"), &more).await;
+    let valid = json!({ "valid": true });
+    assert_eq!((&report["isDeclaration"], &report["declaration"]), (&json!(true), &valid), "{report}");
+    assert_eq!((&report["answered"], &report["id"]), (&valid, &json!("pay_0123456789abcdef")), "{report}");
+    let (first, again) = (&report["answers"][0], &report["answers"][1]);
+    assert_eq!((&first["status"], &first["replayed"]), (&json!(200), &Value::Null), "{report}");
+    assert_eq!((&again["status"], &again["replayed"]), (&json!(200), &json!("true")), "{report}");
+    assert_eq!((&again["body"], &again["receipt"]), (&first["body"], &first["receipt"]), "{report}");
+    assert_cents(&market.chain, 1).await;
+    let other = pay_with_npm("identify.mjs", &market.service.url("/named"), &more).await;
+    assert_eq!(other["answers"][0]["status"], 409, "{other}");
+    assert_eq!(other["answers"][0]["body"]["error"], "payment_identifier_conflict", "{other}");
     assert_cents(&market.chain, 1).await;
 }
 

@@ -173,6 +173,12 @@ impl StoreError {
         Self { kind: StoreErrorKind::Full, message, source: None }
     }
 
+    /// It has no room for a long record.
+    fn no_room(bytes: usize) -> Self {
+        let message = format!("the claim store is full: it keeps {bytes} bytes of long records");
+        Self { kind: StoreErrorKind::Full, message, source: None }
+    }
+
     /// What it keeps is not what was put there; `expected` says what was to be there.
     pub fn corrupt(expected: impl fmt::Display) -> Self {
         let message = format!("the claim store holds what nobody put there: expected {expected}");
@@ -187,18 +193,32 @@ impl StoreError {
 
 /// Keeps records in this process: nothing of them is left when it ends, and no other process sees them. Clones are the
 /// same store.
+///
+/// It is bounded: by the number of its records, and by the [room](Self::with_room) for what is long among them. A record
+/// of a payment takes two kilobytes or less, unless an answer is kept with it.
 #[derive(Clone)]
 pub struct MemoryStore {
     records: Arc<Mutex<Records>>,
     capacity: usize,
+    room: usize,
     now: fn() -> Duration,
 }
+
+/// What a record may take before it takes from the room for long ones.
+const SHORT: usize = 4096;
+/// The room for long records.
+const ROOM: usize = 256 * 1024 * 1024;
+/// How often the expired are swept out at most because that room is full.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Records {
     by_key: HashMap<Key, Kept>,
     /// The size at which the expired are next swept out: the cost of sweeping is spread over as many records.
     sweep_at: usize,
+    /// How much is taken of the room for long records.
+    taken: usize,
+    swept: Option<Duration>,
 }
 
 struct Kept {
@@ -225,7 +245,14 @@ impl MemoryStore {
 
     /// An empty store for so many records at most.
     pub fn with_capacity(records: usize) -> Self {
-        Self { records: Arc::default(), capacity: records, now: uptime }
+        Self { records: Arc::default(), capacity: records, room: ROOM, now: uptime }
+    }
+
+    /// So many bytes at most for what records take beyond their first 4 KiB each, such as kept answers; 256 MiB unless
+    /// said. What is short is kept all the same, and an answer for which there is no room is not kept.
+    #[must_use]
+    pub fn with_room(self, bytes: usize) -> Self {
+        Self { room: bytes, ..self }
     }
 
     /// The one of this process, which its gates share unless told otherwise: a payment presented at two of them is
@@ -247,17 +274,18 @@ impl MemoryStore {
         match next {
             Some(next) if stamp == Some(next.stamp) => {}
             _ if stamp != seen => return Ok(Swapped::Lost(found.map(|kept| kept.stored(now)))),
-            None => {
-                records.by_key.remove(key);
-            }
+            None => records.remove(key),
             Some(next) => {
+                if !records.has_room(key, &next, now, self.room) {
+                    return Err(StoreError::no_room(self.room));
+                }
                 if stamp.is_none() {
                     records.sweep(now, self.capacity);
                     if records.by_key.len() >= self.capacity {
                         return Err(StoreError::full(self.capacity));
                     }
                 }
-                records.by_key.insert(key.clone(), Kept { record: next, since: now });
+                records.insert(key, Kept { record: next, since: now });
             }
         }
         Ok(Swapped::Done)
@@ -270,12 +298,51 @@ fn uptime() -> Duration {
     START.elapsed()
 }
 
+impl Record {
+    /// What it takes of the room for long records.
+    fn excess(&self) -> usize {
+        self.state.len().saturating_sub(SHORT)
+    }
+}
+
 impl Records {
+    fn insert(&mut self, key: &Key, kept: Kept) {
+        self.taken += kept.record.excess();
+        let replaced = self.by_key.insert(key.clone(), kept);
+        self.taken -= replaced.map_or(0, |kept| kept.record.excess());
+    }
+
+    fn remove(&mut self, key: &Key) {
+        self.taken -= self.by_key.remove(key).map_or(0, |kept| kept.record.excess());
+    }
+
+    /// Whether a record has room in the place of the one that is there.
+    fn has_room(&mut self, key: &Key, next: &Record, now: Duration, room: usize) -> bool {
+        let excess = next.excess();
+        let fits = |this: &Self| {
+            let freed = this.by_key.get(key).map_or(0, |kept| kept.record.excess());
+            this.taken - freed + excess <= room
+        };
+        if excess == 0 || fits(self) {
+            return true;
+        }
+        if self.swept.is_none_or(|swept| now.saturating_sub(swept) >= SWEEP_EVERY) {
+            self.sweep_out(now);
+        }
+        fits(self)
+    }
+
     fn sweep(&mut self, now: Duration, capacity: usize) {
         if self.by_key.len() >= self.sweep_at {
-            self.by_key.retain(|_, kept| !kept.is_expired(now));
+            self.sweep_out(now);
             self.sweep_at = (self.by_key.len() * 2).clamp(1024.min(capacity), capacity);
         }
+    }
+
+    fn sweep_out(&mut self, now: Duration) {
+        self.by_key.retain(|_, kept| !kept.is_expired(now));
+        self.taken = self.by_key.values().map(|kept| kept.record.excess()).sum();
+        self.swept = Some(now);
     }
 }
 
@@ -409,6 +476,41 @@ mod tests {
             matches!(fill(&store, 50_000, 60).unwrap(), Swapped::Lost(Some(_))),
             "what is there is there"
         );
+    }
+
+    #[test]
+    fn what_is_long_has_so_much_room_and_what_is_short_is_kept_all_the_same() {
+        const LONG: usize = SHORT + 1000;
+        let store =
+            MemoryStore { now: || Duration::from_secs(NOW.load(Ordering::SeqCst)), ..MemoryStore::new() };
+        static NOW: AtomicU64 = AtomicU64::new(0);
+        let store = store.with_room(2500);
+        let put = |id: &str, bytes: usize, seen: Option<Stamp>| {
+            let stamp = Stamp::new();
+            let keep = Duration::from_secs(60);
+            let record = Record { stamp, state: "x".repeat(bytes), open: false, keep };
+            match store.swap_now(&Key::new("test", id), seen, Some(record)) {
+                Ok(swapped) => {
+                    assert_eq!(swapped, Swapped::Done);
+                    Ok(stamp)
+                }
+                Err(error) => Err(error.kind()),
+            }
+        };
+        let (a, b) = (put("a", LONG, None).unwrap(), put("b", LONG, None).unwrap());
+        assert_eq!(put("c", LONG, None), Err(StoreErrorKind::Full));
+        let c = put("c", SHORT, None).unwrap();
+        assert_eq!(put("c", LONG, Some(c)), Err(StoreErrorKind::Full), "nor may it grow");
+        let a = put("a", LONG + 500, Some(a)).unwrap();
+        let a = put("a", 10, Some(a)).unwrap();
+        put("c", LONG, Some(c)).unwrap();
+        assert_eq!(store.swap_now(&Key::new("test", "b"), Some(b), None).unwrap(), Swapped::Done);
+        assert_eq!(store.records().taken, 1000);
+        put("a", LONG, Some(a)).unwrap();
+        assert_eq!(put("d", LONG, None), Err(StoreErrorKind::Full));
+        NOW.store(60, Ordering::SeqCst);
+        put("d", LONG + 1500, None).expect("what expired makes room");
+        assert_eq!(store.records().taken, 2500);
     }
 
     #[test]

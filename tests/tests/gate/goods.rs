@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use x402_core::{
     gate::{Charge, PaymentInfo, exact},
@@ -64,6 +64,8 @@ pub enum Good {
     Mended,
     /// Three pieces.
     Stream,
+    /// Two pieces, as it says before; one, the first time.
+    Torn,
     /// An event, and then nothing, for ever.
     Events,
     /// Two pieces and a trailer.
@@ -211,8 +213,13 @@ impl Goods {
         if !matches!(good, Good::Free) {
             self.visits.count();
         }
-        let pieces =
-            |left, text: &str, last| Pieces { polls: self.polls.clone(), left, text: text.to_owned(), last };
+        let pieces = |left, text: &str, last| Pieces {
+            polls: self.polls.clone(),
+            left,
+            text: text.to_owned(),
+            last,
+            length: None,
+        };
         Ok(match good {
             Good::Says(route) => Reply::new(marker(route)),
             Good::Free => Reply::new("free for all".to_owned()),
@@ -231,6 +238,11 @@ impl Goods {
                 Reply::new(marker("/first-mended"))
             }
             Good::Stream => Reply::new(pieces(3, &marker("/stream"), Last::End)),
+            Good::Torn => {
+                let (text, left) = (marker("/torn"), if self.visits.get() == 1 { 1 } else { 2 });
+                let length = Some(2 * text.len() as u64);
+                Reply::new(Pieces { length, ..pieces(left, &text, Last::End) })
+            }
             Good::Events => {
                 let event = format!("data: {}\n\n", marker("/events"));
                 Reply::new(pieces(1, &event, Last::Never)).with("content-type", "text/event-stream")
@@ -292,6 +304,8 @@ pub struct Pieces {
     left: usize,
     text: String,
     last: Last,
+    /// How long it says it is.
+    pub length: Option<u64>,
 }
 
 /// What comes after the pieces.
@@ -324,6 +338,10 @@ impl http_body::Body for Pieces {
                 Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::from_iter(trailers)))))
             }
         }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -49,6 +49,7 @@ pub const CASES: &[Case] = &[
     case!(an_answer_is_kept_up_to_a_limit),
     case!(what_was_not_charged_leaves_the_identifier_free),
     case!(a_payment_that_is_refused_leaves_the_identifier_free),
+    case!(an_answer_that_breaks_off_is_owed),
     case!(settled_first_it_is_the_same),
     case!(a_pending_payment_is_resumed_by_its_own_name),
     case!(a_price_that_changed_does_not_ask_for_another_payment),
@@ -85,6 +86,7 @@ fn shelves() -> Vec<Shelf> {
         listed("/grpc", cent().idempotent()),
         shelf("/long", Methods::Get, cent().idempotent(), Good::Long(64 * 1024)),
         shelf("/longer", Methods::Get, cent().idempotent(), Good::Long(64 * 1024 + 1)),
+        shelf("/torn", Methods::Get, cent().idempotent(), Good::Torn),
         shelf("/named", Methods::Any, cent().require_identifier(), Good::Says("/named")),
         shelf("/named-grpc", Methods::Any, cent().require_identifier(), Good::Grpc("0")),
         shelf("/plain", Methods::Any, cent(), Good::Says("/plain")),
@@ -467,6 +469,19 @@ async fn a_payment_that_is_refused_leaves_the_identifier_free(stack: Stack) {
     assert_eq!(shop.counts(), (2, 3, 2));
 }
 
+async fn an_answer_that_breaks_off_is_owed(stack: Stack) {
+    let shop = open(stack, Script::new()).await;
+    let payment = shop.named("/torn", ID).await;
+    let torn = shop.pay("/torn", &payment).await;
+    assert_refused(&torn, 503, "settlement_pending");
+    assert!(torn.header("retry-after").is_some());
+    let first = shop.pay("/torn", &payment).await;
+    assert_sold(&first, "/torn");
+    assert_eq!(first.body, marker("/torn").repeat(2));
+    assert_again(&shop.pay("/torn", &payment).await, &first);
+    assert_eq!(shop.counts(), (2, 1, 1));
+}
+
 async fn settled_first_it_is_the_same(stack: Stack) {
     let shop = open(stack, Script::new()).await;
     for (path, status) in [("/first", 200), ("/first-missing", 404)] {
@@ -635,6 +650,10 @@ impl Cut {
         self.1.store(true, Ordering::SeqCst);
     }
 
+    fn no_longer(&self) {
+        self.1.store(false, Ordering::SeqCst);
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         if self.1.load(Ordering::SeqCst) { Err(StoreError::unavailable("cut off")) } else { Ok(()) }
     }
@@ -698,11 +717,12 @@ async fn a_killed_instance_holds_an_identifier_for_a_lease(stack: Stack) {
             assert_refused(&alive.pay("/cheap", &other).await, 409, expected);
             let first = alive.pay_until("/cheap", &other).await;
             // It was not dead after all, and finds that it has nothing any more.
+            store.no_longer();
             killed.script.let_go();
             first
         });
         assert_sold(&first, "/cheap");
-        assert_refused(&late, 503, "payment_unavailable");
+        assert_refused(&late, 409, "payment_in_progress");
         assert_again(&alive.pay("/cheap", &other).await, &first);
         assert_eq!((killed.script.settle_calls(), alive.counts()), (0, (1, 1, 1)));
     }

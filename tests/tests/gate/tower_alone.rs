@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use x402_core::{gate::PaymentGate, wire::decode_payment_required};
@@ -29,6 +29,7 @@ pub const CASES: &[Case] = &[
     case!(targets_without_a_path_are_charged_too).http1().only(&[Framework::Tower]),
     case!(readiness_is_honoured_and_given_back).http1().only(&[Framework::Tower]),
     case!(a_place_is_held_until_the_money_moved).http1().only(&[Framework::Tower]),
+    case!(a_layer_that_cannot_read_uploads_names_nothing).once(),
     case!(what_a_failing_service_kept_back_is_served_when_asked_again).http1().only(&[Framework::Tower]),
     case!(a_service_that_is_not_ready_makes_the_layer_wait).http1().only(&[Framework::Tower]),
 ];
@@ -222,6 +223,24 @@ async fn what_a_failing_service_kept_back_is_served_when_asked_again(_: Stack) {
         assert_eq!(pay().await.unwrap().status(), 402);
         assert_eq!((visits.get(), script.verify_calls(), script.settle_calls()), (2, verified, 1));
     }
+}
+
+async fn a_layer_that_cannot_read_uploads_names_nothing(_: Stack) {
+    let gate = gate(Script::new()).build().unwrap();
+    gate.ready().await;
+    let service = || {
+        service_fn(async |_: Request<Full<Bytes>>| {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        })
+    };
+    let layer = || gate.charge(cent().idempotent()).unwrap();
+    let answer = layer().layer(service()).oneshot(request(None)).await.unwrap();
+    assert_eq!(answer.status(), 500, "it is told with the first request");
+    let others = |bytes| Full::<Bytes>::from(bytes).boxed_unsync();
+    let answer = layer().uploads(others).layer(service()).oneshot(request(None)).await.unwrap();
+    assert_eq!(answer.status(), 500, "of another type");
+    let answer = layer().uploads(Full::<Bytes>::new).layer(service()).oneshot(request(None)).await.unwrap();
+    assert_eq!(answer.status(), 402);
 }
 
 async fn a_service_that_is_not_ready_makes_the_layer_wait(_: Stack) {

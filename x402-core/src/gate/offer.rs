@@ -31,7 +31,7 @@ const LONGEST_URL: usize = 1024;
 pub(super) struct Offer {
     options: Arc<[Offered]>,
     resource: ResourceInfo,
-    extensions: JsonMap,
+    identifiers: Identifiers,
 }
 
 /// An option, and the versions of the protocol in which it can be taken.
@@ -75,10 +75,12 @@ impl Offer {
             Some(standing) if standing.epoch == known.epoch => standing.options.clone(),
             _ => options(gate, priced, request, &known).await?,
         };
-        // Others would read the whole of a call before it is answered, and calls may go both ways.
-        let extensions =
-            if grpc::is_call(request.headers) { JsonMap::new() } else { extensions(&priced.charge) };
-        Ok(Self { options, resource: resource(gate, priced, request), extensions })
+        // To name a call, it would have to be read whole before it is answered; and calls may go both ways.
+        let identifiers = match priced.charge.identifiers {
+            _ if grpc::is_call(request.headers) => Identifiers::Unknown,
+            identifiers => identifiers,
+        };
+        Ok(Self { options, resource: resource(gate, priced, request), identifiers })
     }
 
     /// The offer as a 402 writes it in this version; `None` where no option can be taken in it.
@@ -90,14 +92,14 @@ impl Offer {
             error: Some(error.to_owned()),
             resource: self.resource.clone(),
             accepts,
-            extensions: self.extensions.clone(),
+            extensions: extensions(self.identifiers),
         })
     }
 }
 
-/// The extensions of a charge, as a 402 declares them.
-pub(super) fn extensions(charge: &Charge) -> JsonMap {
-    let required = match charge.identifiers {
+/// The extensions of a charge that takes such identifiers, as a 402 declares them.
+pub(super) fn extensions(identifiers: Identifiers) -> JsonMap {
+    let required = match identifiers {
         Identifiers::Unknown => return JsonMap::new(),
         Identifiers::Optional => false,
         Identifiers::Required => true,

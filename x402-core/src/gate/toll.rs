@@ -220,7 +220,7 @@ impl Priced {
             error: Some(Reason::NO_MATCH.to_string()),
             resource: longest_resource(&charge),
             accepts: fixed,
-            extensions: extensions(&charge),
+            extensions: extensions(charge.identifiers),
         })
         .len();
         if bytes > HEADER_LIMIT {

@@ -5,6 +5,7 @@ use std::{net::TcpListener, sync::mpsc, thread};
 use actix_cors::Cors;
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
+    body::SizedStream,
     dev::Server,
     error::InternalError,
     http::StatusCode,
@@ -126,7 +127,10 @@ fn respond(reply: Reply) -> actix_web::Either<HttpResponse, Uncharged<HttpRespon
     }
     let response = match reply.body {
         ReplyBody::Text(text) => response.body(text),
-        ReplyBody::Pieces(pieces) => response.streaming(pieces),
+        ReplyBody::Pieces(pieces) => match pieces.length {
+            Some(length) => response.body(SizedStream::new(length, pieces)),
+            None => response.streaming(pieces),
+        },
     };
     if reply.uncharged {
         actix_web::Either::Right(Uncharged(response))

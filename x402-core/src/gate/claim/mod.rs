@@ -212,6 +212,7 @@ impl Claims {
             Some(_) => None,
             None => self.load(&key).await.map_err(store_failed)?,
         };
+        let mut was_named = false;
         // Whoever lost to somebody who is done by now has another chance.
         for _ in 0..ATTEMPTS {
             let seen = found.as_ref().map(|found| found.stamp);
@@ -240,6 +241,7 @@ impl Claims {
                         return Err(Refusal::held_elsewhere());
                     }
                     held.busy = true;
+                    was_named = held.identified.is_some();
                     held.identified = identified.cloned();
                     let Held { fingerprint, payer, place, debt, .. } = (*held).clone();
                     let (bound, after) = (bound.clone(), After::Held(debt));
@@ -255,7 +257,7 @@ impl Claims {
                     failpoint("gate-claimed");
                     let written = Written { key, stamp, state, keep, tried: Vec::new(), last: false };
                     let claim = Claim::new(self.clone(), written, taken, identity.expires_at);
-                    return claim.bind().await.map(Taking::Claimed);
+                    return claim.bind(was_named).await.map(Taking::Claimed);
                 }
                 Err(Unwritten::Lost(now)) => found = now,
                 Err(Unwritten::Store(error)) => {
@@ -460,12 +462,16 @@ impl Claim {
     }
 
     /// What its client calls what it is for is bound to it, and to no other payment.
-    async fn bind(self) -> Result<Self, Refusal> {
-        let open = self.open();
+    /// If it was held without a name, it stays so where the name is taken.
+    async fn bind(mut self, was_named: bool) -> Result<Self, Refusal> {
+        let open = self.open_mut();
         let Some(bound) = &open.taken.bound else { return Ok(self) };
         match open.claims.bind(bound).await {
             Ok(()) => Ok(self),
             Err(refusal) => {
+                if !was_named {
+                    open.taken.bound = None;
+                }
                 self.end().await;
                 Err(refusal)
             }
@@ -647,7 +653,8 @@ impl Unwritten {
         match self {
             Self::Store(error) => trouble(error),
             Self::Lost(found) => match found.as_ref().map(|found| Entry::read(&found.state)) {
-                Some(Ok(Entry::Spent { .. })) => Refusal::spent(),
+                // Who named it is given the answer when it comes again.
+                Some(Ok(Entry::Spent { identified: None, .. })) => Refusal::spent(),
                 _ => Refusal::in_progress(),
             },
         }

@@ -374,3 +374,174 @@ async fn what_a_payment_is_owed_is_written_when_the_store_is_back() {
     assert!(claims.live().is_empty());
     assert_eq!(take(&claims, "a", "x").await.ok().unwrap().unserved(), Some(&receipt()));
 }
+
+fn identifier(id: &str, request: &str) -> (Identifier, Duration) {
+    (Identifier::new("https://a.b", &id.parse().unwrap(), request.to_owned()), LONG)
+}
+
+const ID: &str = "order-0123456789";
+
+/// Claims a payment for what its client calls so.
+async fn take_for(claims: &Arc<Claims>, key: &str, id: &str, request: &str) -> Result<Claim, &'static str> {
+    let identifier = Some(identifier(id, request));
+    match claims.claim_as(Some(payment()), identity(key, "x"), place(1, "/"), identifier).await {
+        Ok(Taking::Claimed(claim)) => Ok(claim),
+        Ok(Taking::Answered(_)) => Err("answered"),
+        Err(refusal) => Err(refusal.name()),
+    }
+}
+
+async fn outcome_for(claims: &Arc<Claims>, key: &str, id: &str, request: &str) -> &'static str {
+    take_for(claims, key, id, request).await.map_or_else(|refused| refused, |_| "claimed")
+}
+
+async fn binding(store: &MemoryStore) -> Option<Stored> {
+    store.load(&Key::new("gate-ids", format!("https://a.b {ID}"))).await.unwrap()
+}
+
+fn kept() -> Option<KeptAnswer> {
+    let kept = json!({ "status": 200, "headers": [["x-y", "z"]], "body": "YWJj" });
+    serde_json::from_value(kept).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_named_is_claimed_by_one_payment_and_for_one_request() {
+    let store = MemoryStore::new();
+    let (one, other) = (claims_on(&store, LONG), claims_on(&store, LONG));
+    let claim = take_for(&one, "a", ID, "r").await.ok().unwrap();
+    assert_eq!(outcome_for(&other, "a", ID, "r").await, "in_progress");
+    assert_eq!(outcome_for(&other, "a", ID, "s").await, "conflict");
+    assert_eq!(outcome_for(&other, "b", ID, "r").await, "conflict");
+    assert_eq!(outcome(&other, "b").await, "claimed", "it was released");
+    drop(claim);
+    assert!(binding(&store).await.is_none(), "nothing of it is left");
+    let claim = take_for(&other, "b", ID, "s").await.ok().unwrap();
+    assert!(claim.spend_on(kept()).await.is_ok());
+    assert_eq!(outcome_for(&one, "b", ID, "s").await, "answered");
+    assert_eq!(outcome_for(&one, "b", ID, "r").await, "conflict");
+    assert_eq!(outcome_for(&one, "a", ID, "s").await, "conflict");
+    assert_eq!(outcome_for(&one, "b", "order-9876543210", "s").await, "spent");
+    assert_eq!(outcome(&one, "b").await, "spent");
+    let elsewhere = Identifier::new("https://c.d", &ID.parse().unwrap(), "r".to_owned());
+    let elsewhere =
+        one.claim_as(Some(payment()), identity("c", "x"), place(1, "/"), Some((elsewhere, LONG))).await;
+    assert!(matches!(elsewhere, Ok(Taking::Claimed(_))), "another service's");
+}
+
+#[tokio::test]
+async fn whoever_was_too_slow_has_no_name_and_settles_nothing() {
+    let store = MemoryStore::new();
+    let (slow, quick) = (claims_on(&store, LONG), claims_on(&store, Duration::ZERO));
+    let mut late = take_for(&slow, "a", ID, "r").await.ok().unwrap();
+    let other = take_for(&quick, "b", ID, "r").await.ok().unwrap();
+    assert_eq!(late.settling().await.unwrap_err().name(), "in_progress");
+    drop(late);
+    assert!(other.spend_on(kept()).await.is_ok());
+    assert_eq!(outcome_for(&quick, "b", ID, "r").await, "answered");
+
+    let mut settling = take_for(&slow, "c", "order-9876543210", "r").await.ok().unwrap();
+    settling.settling().await.ok().unwrap();
+    kill(settling);
+    assert_eq!(
+        outcome_for(&quick, "d", "order-9876543210", "r").await,
+        "conflict",
+        "its money may have moved"
+    );
+    assert!(take_for(&quick, "c", "order-9876543210", "r").await.ok().unwrap().is_held());
+}
+
+/// Lets somebody else act before a name changes hands.
+struct Interrupted {
+    inner: MemoryStore,
+    meanwhile: StdMutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl ClaimStore for Interrupted {
+    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        self.inner.load(key).await
+    }
+
+    async fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> Result<Swapped, StoreError> {
+        let meanwhile = match (&*key.space, seen) {
+            ("gate-ids", Some(_)) => self.meanwhile.lock().unwrap().take(),
+            _ => None,
+        };
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        self.inner.swap(key, seen, next).await
+    }
+
+    async fn open(&self, space: &str) -> Result<std::collections::BTreeMap<String, Stored>, StoreError> {
+        self.inner.open(space).await
+    }
+}
+
+#[tokio::test]
+async fn a_payment_that_comes_again_while_its_name_changes_hands_keeps_it() {
+    let inner = MemoryStore::new();
+    let (slow, third) = (claims_on(&inner, LONG), claims_on(&inner, LONG));
+    kill(take_for(&slow, "a", ID, "r").await.ok().unwrap());
+    let key = Key::new(SPACE, "a");
+    let left = inner.load(&key).await.unwrap().unwrap();
+    assert_eq!(inner.swap(&key, Some(left.stamp), None).await.unwrap(), Swapped::Done, "it is released");
+    let claimed = Arc::new(StdMutex::new(None));
+    let meanwhile = {
+        let claimed = claimed.clone();
+        Box::pin(async move {
+            *claimed.lock().unwrap() = take_for(&third, "a", ID, "r").await.ok();
+        })
+    };
+    let store = Interrupted { inner, meanwhile: StdMutex::new(Some(meanwhile)) };
+    let background: Background = Box::new(|mut work| {
+        let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    });
+    let quick = Claims::new(AnyClaimStore::new(store), LONG, Listeners::default(), background);
+    assert_eq!(outcome_for(&quick, "c", ID, "r").await, "conflict");
+    let mut again = claimed.lock().unwrap().take().expect("it came again");
+    again.settling().await.expect("it has its name");
+    drop(again);
+}
+
+#[tokio::test]
+async fn an_answer_for_which_there_is_no_room_is_not_kept_and_its_payment_is_spent() {
+    let store = MemoryStore::new().with_room(0);
+    let claims = claims_on(&store, LONG);
+    let claim = take_for(&claims, "a", ID, "r").await.ok().unwrap();
+    let long = json!({ "status": 200, "headers": [["x-y", "z".repeat(10_000)]], "body": "" });
+    assert!(claim.spend_on(serde_json::from_value(long).unwrap()).await.is_ok());
+    assert_eq!(outcome_for(&claims, "a", ID, "r").await, "conflict");
+    assert_eq!(outcome(&claims, "a").await, "spent");
+}
+
+#[tokio::test]
+async fn a_payment_that_is_held_without_a_name_stays_so_where_the_name_is_taken() {
+    let claims = claims();
+    take_for(&claims, "a", ID, "r").await.ok().unwrap().spend_on(kept()).await.ok().unwrap();
+    let mut held = take(&claims, "b", "x").await.ok().unwrap();
+    held.settling().await.ok().unwrap();
+    held.end().await;
+    assert_eq!(outcome_for(&claims, "b", ID, "r").await, "conflict");
+    assert!(take(&claims, "b", "x").await.ok().unwrap().is_held());
+    let named = take_for(&claims, "b", "order-9876543210", "r").await.ok().unwrap();
+    assert!(named.is_held());
+    drop(named);
+    assert!(take(&claims, "b", "x").await.is_err(), "from now on it has a name");
+}
+
+#[tokio::test]
+async fn what_is_named_is_known_for_as_long_as_it_is_said() {
+    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+    for (keep_for, expected) in [(Duration::ZERO, Duration::from_secs(MARGIN)), (hours(2), hours(2))] {
+        let (identifier, _) = identifier(ID, "r");
+        let named = Some((identifier, keep_for));
+        let taken = claims().claim_as(Some(payment()), identity("a", "x"), place(1, "/"), named).await;
+        let Ok(Taking::Claimed(claim)) = taken else { panic!("it is free") };
+        assert_eq!(claim.open().spent_for(), expected);
+    }
+}
