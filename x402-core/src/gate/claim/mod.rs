@@ -433,6 +433,8 @@ enum After {
     /// Held if the handler failed; spent if its client went away, or going away would be a way to run the handler
     /// again and again.
     Served(Receipt),
+    /// Spent, and who asks for the same by its name is given this.
+    Answered(KeptAnswer),
 }
 
 /// The right to use a payment, until it ends. Dropped, it ends without anybody waiting for it.
@@ -583,17 +585,17 @@ impl Claim {
 
     /// The answer is to leave. Where that cannot be written, it must not: it could be had again. What is kept of it is
     /// written with that.
-    pub(super) async fn spend_on(mut self, answer: Option<KeptAnswer>) -> Result<(), Refusal> {
+    pub(super) async fn spend_on(mut self, mut answer: Option<KeptAnswer>) -> Result<(), Refusal> {
         let mut open = self.0.take().expect("a claim is open until it ends");
         let claims = open.claims.clone();
         let spent = claims.detached(async move {
-            let (keep, kept) = (open.spent_for(), answer.is_some());
+            let keep = open.spent_for();
             let mut written = open.written.clone().lock_owned().await;
             failpoint("gate-spending");
-            let mut outcome = open.claims.rewrite(&mut written, open.spent(answer), keep).await;
+            let mut outcome = open.claims.rewrite(&mut written, open.spent(answer.clone()), keep).await;
             if let Err(Unwritten::Store(error)) = &outcome
-                && kept
                 && error.kind() == StoreErrorKind::Full
+                && answer.take().is_some()
             {
                 tracing::warn!(%error, "an answer is not kept for who asks for it again");
                 outcome = open.claims.rewrite(&mut written, open.spent(None), keep).await;
@@ -612,7 +614,10 @@ impl Claim {
                     Err(lost.refusal(Refusal::unserved))
                 }
                 Err(Unwritten::Store(error)) => {
-                    open.owe();
+                    match answer {
+                        Some(answer) => open.taken.after = After::Answered(answer),
+                        None => open.owe(),
+                    }
                     open.conclude().await;
                     Err(Refusal::unserved(&error))
                 }
@@ -733,6 +738,9 @@ impl Open {
                 return self.concluded(PaymentState::Released, released);
             }
             After::Served(_) => (PaymentState::Spent, self.spent(None), self.spent_for()),
+            After::Answered(answer) => {
+                (PaymentState::Spent, self.spent(Some(answer.clone())), self.spent_for())
+            }
             After::Held(debt) => {
                 let state = match debt {
                     Debt::Unserved(_) => PaymentState::Owed,
@@ -743,7 +751,7 @@ impl Open {
             }
         };
         let outcome = self.claims.rewrite(&mut written, entry.clone(), keep).await;
-        if let (Ok(()), After::Served(_)) = (&outcome, &self.taken.after) {
+        if let (Ok(()), After::Served(_) | After::Answered(_)) = (&outcome, &self.taken.after) {
             self.let_go_of_identifier(Some(keep));
         }
         if let Err(Unwritten::Store(_)) = &outcome {

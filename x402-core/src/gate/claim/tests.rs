@@ -545,3 +545,16 @@ async fn what_is_named_is_known_for_as_long_as_it_is_said() {
         assert_eq!(claim.open().spent_for(), expected);
     }
 }
+
+#[tokio::test]
+async fn a_kept_answer_outlasts_lost_answers_of_the_store() {
+    for lost in [[(true, false); ATTEMPTS], [(false, false); ATTEMPTS]] {
+        let (flaky, claims) = flaky_claims();
+        let mut claim = take_for(&claims, "a", ID, "r").await.ok().unwrap();
+        claim.settling().await.ok().unwrap();
+        claim.settled(receipt());
+        flaky.script.lock().unwrap().extend(lost);
+        assert_eq!(claim.spend_on(kept()).await.unwrap_err().name(), "not_ready");
+        assert_eq!(outcome_for(&claims, "a", ID, "r").await, "answered", "no handler runs again");
+    }
+}
