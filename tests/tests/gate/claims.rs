@@ -111,8 +111,13 @@ async fn insist(shop: &Shop, path: &str, payment: &serde_json::Value) -> x402_te
 async fn two_shops_on_one_store_sell_a_payment_once(stack: Stack) {
     let store = Shaky::default();
     let script = Script::new().on_verify([Act::Dawdle]).on_settle([Act::Dawdle]);
-    let one = Shop::open_with(stack, script.clone(), on(&store)).await;
-    let other = Shop::open_with(stack, script, on(&store)).await;
+    // As long as a busy machine takes.
+    let lasting = || {
+        let store = store.clone();
+        move |gate: GateBuilder| gate.store(store)
+    };
+    let one = Shop::open_with(stack, script.clone(), lasting()).await;
+    let other = Shop::open_with(stack, script, lasting()).await;
     for round in 1..=20 {
         for path in ["/cheap", "/first"] {
             let payment = one.v2(path).await;

@@ -52,6 +52,7 @@ pub(super) struct Journal {
 }
 
 /// What is written about a payment.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) id: String,
     pub(super) asked: Asked,

@@ -4,7 +4,7 @@
 //! Nothing is sent for it from here. Who asked for it was told that it is pending, or nothing, and may have given it up
 //! since; when they ask again, the very same transaction is sent again if it is nowhere to be found.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
 use alloy_primitives::Address;
 use tokio::{
@@ -76,6 +76,17 @@ impl ExactFacilitator {
         let this = self.clone();
         tokio::spawn(async move { this.look_up(open).await }.instrument(Span::current()));
         Ok(())
+    }
+
+    /// The same for a settlement of this process whose answer the store did not take.
+    pub(super) fn look_up_later(&self, entry: Entry) {
+        let this = self.clone();
+        let work = async move {
+            tokio::time::sleep(LONGEST_PAUSE).await;
+            this.look_up(vec![entry]).await;
+        };
+        let work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(work.instrument(Span::current()));
+        tokio::spawn(work);
     }
 
     async fn look_up(&self, mut open: Vec<Entry>) {

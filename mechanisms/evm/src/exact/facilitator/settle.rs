@@ -283,7 +283,10 @@ impl ExactFacilitator {
                 Ok(Written::Done(_)) => return answer,
                 Ok(Written::Lost(found)) => found,
                 Err(failure) => {
-                    error!(%failure, "the answer of a settlement was not written down");
+                    error!(%failure, "the answer of a settlement was not written down; it is found out again later");
+                    if let Some(entry) = seen {
+                        self.look_up_later(entry.clone());
+                    }
                     return answer;
                 }
             };
