@@ -31,6 +31,7 @@ use crate::{
 /// How long the record of a payment in work stands without being renewed.
 const LEASE: Duration = Duration::from_secs(30);
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Charges for requests. Cheap to clone; every clone is the same gate.
 #[derive(Clone)]
@@ -183,8 +184,9 @@ impl GateBuilder {
         self
     }
 
-    /// Where the state of payments is kept. Without it, in this process: then give several instances, or one that may be
-    /// killed, a store that they share and that lasts.
+    /// Where the state of payments is kept. Without it, in this process: give several instances a store that they share, and
+    /// one that may be killed or rolled over a store that lasts. Instances that share none may each serve one payment, if it
+    /// reaches them at once: a facilitator gives all of them the same answer.
     pub fn store(mut self, store: impl ClaimStore) -> Self {
         self.store = Some(AnyClaimStore::new(store));
         self
@@ -194,7 +196,7 @@ impl GateBuilder {
     /// unless set. An instance at work renews its payments well within this time, so let it be many times what the store
     /// takes to answer.
     pub fn claim_lease(mut self, lease: Duration) -> Self {
-        self.lease = lease.max(SHORTEST_LEASE);
+        self.lease = lease.clamp(SHORTEST_LEASE, LONGEST_LEASE);
         self
     }
 
@@ -225,7 +227,13 @@ impl GateBuilder {
         let runtime = Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
         event::describe();
         let settling = watch::Sender::new(0);
-        let store = self.store.unwrap_or_else(|| AnyClaimStore::new(MemoryStore::of_process()));
+        let store = self.store.unwrap_or_else(|| {
+            tracing::info!(
+                "claims on payments are kept in this process: for several instances, or to know of them after a restart, \
+                 give the gate a store"
+            );
+            AnyClaimStore::new(MemoryStore::of_process())
+        });
         let background = background(runtime.clone(), settling.clone());
         let claims = Claims::new(store, self.lease, self.listeners, background);
         runtime.spawn(Claims::keep_renewing(Arc::downgrade(&claims), self.lease));

@@ -1,6 +1,10 @@
 //! What happens to payments, told as it happens: for a ledger, and for counters.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use super::refusal::Refusal;
 use crate::{
@@ -85,7 +89,10 @@ impl Listeners {
         }
         let event = event();
         for listener in &self.0 {
-            listener(&event);
+            // It must change nothing about a payment.
+            if catch_unwind(AssertUnwindSafe(|| listener(&event))).is_err() {
+                tracing::error!(state = state.name(), "a listener to payments panicked");
+            }
         }
     }
 }

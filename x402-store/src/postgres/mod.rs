@@ -235,9 +235,16 @@ impl ClaimStore for PostgresStore {
             Ok(rows)
         })
         .await?;
-        rows.into_iter()
-            .map(|(id, stamp, state, age)| Ok((text(id)?, stored((stamp, state, age))?)))
-            .collect()
+        let mut open = BTreeMap::new();
+        for (id, stamp, state, age) in rows {
+            let id = text(id)?;
+            match stored((stamp, state, age)) {
+                Ok(stored) => drop(open.insert(id, stored)),
+                // One must not hide the others.
+                Err(error) => tracing::error!(space, id, %error, "an open record cannot be read"),
+            }
+        }
+        Ok(open)
     }
 }
 

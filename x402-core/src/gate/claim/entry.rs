@@ -71,8 +71,10 @@ impl Entry {
     }
 
     pub(super) fn read(state: &str) -> Result<Self, StoreError> {
-        serde_json::from_str(state)
-            .map_err(|error| StoreError::corrupt(format_args!("the state of a payment: {error}")))
+        // Not the error's own words: they quote what is there.
+        serde_json::from_str(state).map_err(|error| {
+            StoreError::corrupt(format_args!("the state of a payment, up to column {}", error.column()))
+        })
     }
 
     pub(super) fn identified(&self) -> Option<&Identified> {

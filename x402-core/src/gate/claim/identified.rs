@@ -89,8 +89,10 @@ impl Binding {
     }
 
     fn read(state: &str) -> Result<Self, StoreError> {
-        serde_json::from_str(state)
-            .map_err(|error| StoreError::corrupt(format_args!("what an identifier is bound to: {error}")))
+        serde_json::from_str(state).map_err(|error| {
+            let column = error.column();
+            StoreError::corrupt(format_args!("what an identifier is bound to, up to column {column}"))
+        })
     }
 }
 

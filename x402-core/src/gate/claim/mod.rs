@@ -36,6 +36,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::{StreamExt, stream};
 use tokio::sync::{Mutex, oneshot};
 
 use self::{
@@ -67,6 +68,8 @@ const MARGIN: u64 = 600;
 const HELD_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How often a record is renewed in one lease.
 const RENEWALS: u32 = 3;
+/// How many of them at once.
+const RENEWED_AT_ONCE: usize = 64;
 /// How often a store is asked whose answer did not come: what is written bears a stamp, and is written once.
 const ATTEMPTS: usize = 3;
 
@@ -88,12 +91,25 @@ pub(super) type Background = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 struct Written {
     key: Key,
     stamp: Stamp,
-    state: String,
+    /// `None`: it is to be taken away.
+    state: Option<String>,
     keep: Duration,
     /// The stamps of what may have been written since.
     tried: Vec<Stamp>,
     /// The state is the one that the claim ended in, and is still to be written.
     last: bool,
+}
+
+impl Written {
+    /// Whether what is there was written for this claim: the answer to an earlier write was lost.
+    fn finds_its_own(&mut self, found: Option<&Stored>) -> bool {
+        let Some(at) = found.and_then(|found| self.tried.iter().position(|tried| *tried == found.stamp))
+        else {
+            return false;
+        };
+        self.stamp = self.tried.swap_remove(at);
+        true
+    }
 }
 
 /// What came of writing.
@@ -122,31 +138,41 @@ impl Claims {
         }
     }
 
+    /// All at once, so that none waits for the others, nor all for one that is slow.
     async fn renew(&self) {
         let live: Vec<_> = self.live().iter().map(|(serial, written)| (*serial, written.clone())).collect();
-        for (serial, written) in live {
-            let mut written = written.lock().await;
-            if !self.live().contains_key(&serial) {
-                continue;
+        let renewals = live.into_iter().map(|(serial, written)| self.renew_one(serial, written));
+        stream::iter(renewals).for_each_concurrent(RENEWED_AT_ONCE, |renewal| renewal).await;
+    }
+
+    async fn renew_one(&self, serial: u64, written: Arc<Mutex<Written>>) {
+        let mut written = written.lock().await;
+        if !self.live().contains_key(&serial) {
+            return;
+        }
+        let outcome = match written.state.clone() {
+            Some(state) => {
+                let keep = written.keep;
+                self.rewrite(&mut written, state, keep).await
             }
-            let (state, keep) = (written.state.clone(), written.keep);
-            match self.rewrite(&mut written, state, keep).await {
-                Ok(()) if written.last => {
+            None => self.remove(&mut written).await,
+        };
+        match outcome {
+            Ok(()) if written.last => {
+                self.live().remove(&serial);
+            }
+            Ok(()) => {}
+            Err(Unwritten::Lost(_)) => {
+                if written.last {
                     self.live().remove(&serial);
                 }
-                Ok(()) => {}
-                Err(Unwritten::Lost(_)) => {
-                    if written.last {
-                        self.live().remove(&serial);
-                    }
-                    tracing::error!(
-                        payment = written.key.id,
-                        "another instance took up a payment in work here: it was not renewed in time"
-                    );
-                }
-                Err(Unwritten::Store(error)) => {
-                    tracing::warn!(%error, "a payment in work could not be renewed");
-                }
+                tracing::error!(
+                    payment = written.key.id,
+                    "another instance took up a payment in work here: it was not renewed in time"
+                );
+            }
+            Err(Unwritten::Store(error)) => {
+                tracing::warn!(%error, "a payment in work could not be renewed");
             }
         }
     }
@@ -179,7 +205,20 @@ impl Claims {
         identifier: Option<(Identifier, Duration)>,
     ) -> Result<Taking, Refusal> {
         let (payment, identity) = matched.into_parts();
-        self.claim_as(payment, identity, place, identifier).await
+        self.take_as(payment, identity, place, identifier).await
+    }
+
+    /// A client that goes away meanwhile leaves no claim behind.
+    async fn take_as(
+        self: &Arc<Self>,
+        payment: Option<Box<Payment>>,
+        identity: PaymentIdentity,
+        place: Place,
+        identifier: Option<(Identifier, Duration)>,
+    ) -> Result<Taking, Refusal> {
+        let this = self.clone();
+        let claim = self.detached(async move { this.claim_as(payment, identity, place, identifier).await });
+        claim.await.unwrap_or_else(|| Err(Refusal::in_progress()))
     }
 
     #[cfg(test)]
@@ -189,7 +228,7 @@ impl Claims {
         identity: PaymentIdentity,
         place: Place,
     ) -> Result<Claim, Refusal> {
-        match self.claim_as(payment, identity, place, None).await? {
+        match self.take_as(payment, identity, place, None).await? {
             Taking::Claimed(claim) => Ok(claim),
             Taking::Answered(_) => unreachable!("nobody named it"),
         }
@@ -255,7 +294,8 @@ impl Claims {
             match self.swap(&key, seen, stamp, &state, keep).await {
                 Ok(()) => {
                     failpoint("gate-claimed");
-                    let written = Written { key, stamp, state, keep, tried: Vec::new(), last: false };
+                    let (state, tried) = (Some(state), Vec::new());
+                    let written = Written { key, stamp, state, keep, tried, last: false };
                     let claim = Claim::new(self.clone(), written, taken, identity.expires_at);
                     return claim.bind(was_named).await.map(Taking::Claimed);
                 }
@@ -310,13 +350,17 @@ impl Claims {
     }
 
     async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        let mut attempt = 1;
-        loop {
-            match self.store.load(key).await {
-                Err(error) if is_passing(&error) && attempt < ATTEMPTS => attempt += 1,
-                answer => return answer,
+        let (store, key) = (self.store.clone(), key.clone());
+        let found = self.detached(async move {
+            let mut attempt = 1;
+            loop {
+                match store.load(&key).await {
+                    Err(error) if is_passing(&error) && attempt < ATTEMPTS => attempt += 1,
+                    answer => return answer,
+                }
             }
-        }
+        });
+        found.await.unwrap_or_else(|| Err(StoreError::unavailable("its runtime has ended")))
     }
 
     async fn swap(
@@ -342,46 +386,38 @@ impl Claims {
     /// Writes the next state of a claim.
     async fn rewrite(&self, written: &mut Written, state: String, keep: Duration) -> Result<(), Unwritten> {
         let stamp = Stamp::new();
+        // Before it is, since whoever waits for it may go away.
+        written.tried.push(stamp);
         loop {
             match self.swap(&written.key, Some(written.stamp), stamp, &state, keep).await {
                 Ok(()) => {
-                    let (key, last) = (written.key.clone(), written.last);
+                    let (key, state, last) = (written.key.clone(), Some(state), written.last);
                     *written = Written { key, stamp, state, keep, tried: Vec::new(), last };
                     return Ok(());
                 }
-                // It is ours: the answer to an earlier write was lost.
-                Err(Unwritten::Lost(Some(found))) if written.tried.contains(&found.stamp) => {
-                    written.tried.retain(|tried| *tried != found.stamp);
-                    written.stamp = found.stamp;
-                }
-                Err(error) => {
-                    if let Unwritten::Store(_) = &error {
-                        written.tried.push(stamp);
-                    }
-                    return Err(error);
-                }
+                Err(Unwritten::Lost(found)) if written.finds_its_own(found.as_ref()) => {}
+                Err(error) => return Err(error),
             }
         }
     }
 
     /// Takes the record of a claim away.
     async fn remove(&self, written: &mut Written) -> Result<(), Unwritten> {
+        let mut attempt = 1;
         loop {
             match self.store.swap(&written.key, Some(written.stamp), None).await {
                 // Whoever had it since is done, and has let it go, too.
                 Ok(Swapped::Done | Swapped::Lost(None)) => return Ok(()),
-                // It is ours: the answer to an earlier write was lost.
-                Ok(Swapped::Lost(Some(found))) if written.tried.contains(&found.stamp) => {
-                    written.tried.retain(|tried| *tried != found.stamp);
-                    written.stamp = found.stamp;
-                }
+                Ok(Swapped::Lost(found)) if written.finds_its_own(found.as_ref()) => {}
                 Ok(Swapped::Lost(found)) => return Err(Unwritten::Lost(found)),
+                Err(error) if is_passing(&error) && attempt < ATTEMPTS => attempt += 1,
                 Err(error) => return Err(Unwritten::Store(error)),
             }
         }
     }
 
-    /// Does it, whether or not somebody still waits for it.
+    /// Does it, whether or not somebody still waits for it, and in the gate's runtime: what a store has open there must not
+    /// depend on a worker of the framework's, which may be busy, or end.
     async fn detached<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         let (tell, told) = oneshot::channel();
         (self.background)(Box::pin(async move {
@@ -648,8 +684,11 @@ impl Claim {
 
     async fn write_held(&self, debt: &Debt) -> Result<(), Unwritten> {
         let open = self.open();
+        let (claims, written) = (open.claims.clone(), open.written.clone());
         let state = open.held(debt, true).write();
-        open.claims.rewrite(&mut *open.written.lock().await, state, HELD_FOR).await
+        let work = async move { claims.rewrite(&mut *written.lock().await, state, HELD_FOR).await };
+        let ended = || Err(Unwritten::Store(StoreError::unavailable("its runtime has ended")));
+        open.claims.detached(work).await.unwrap_or_else(ended)
     }
 }
 
@@ -733,6 +772,10 @@ impl Open {
                     );
                 }
                 let released = self.claims.remove(&mut written).await;
+                if let Err(Unwritten::Store(_)) = &released {
+                    (written.state, written.last) = (None, true);
+                    self.claims.live().insert(self.serial, self.written.clone());
+                }
                 drop(written);
                 self.let_go_of_identifier(None);
                 return self.concluded(PaymentState::Released, released);
@@ -756,7 +799,7 @@ impl Open {
         }
         if let Err(Unwritten::Store(_)) = &outcome {
             // That it is spent may be what was written last, and no lease would end that.
-            (written.state, written.keep, written.last) = (entry, keep, true);
+            (written.state, written.keep, written.last) = (Some(entry), keep, true);
             self.claims.live().insert(self.serial, self.written.clone());
         }
         drop(written);

@@ -558,3 +558,111 @@ async fn a_kept_answer_outlasts_lost_answers_of_the_store() {
         assert_eq!(outcome_for(&claims, "a", ID, "r").await, "answered", "no handler runs again");
     }
 }
+
+#[tokio::test]
+async fn what_was_not_charged_is_released_however_the_store_answers() {
+    // One answer is lost, all are, or the store is away for good and comes back with the renewals.
+    for script in [vec![(false, false)], vec![(true, false)], vec![(false, false); ATTEMPTS]] {
+        let (flaky, claims) = flaky_claims();
+        let mut claim = take(&claims, "a", "x").await.ok().unwrap();
+        claim.settling().await.ok().unwrap();
+        claim.released();
+        flaky.script.lock().unwrap().extend(&script);
+        claim.end().await;
+        claims.renew().await;
+        let again = take(&claims, "a", "x").await.ok().unwrap();
+        assert!(!again.is_held(), "{script:?}");
+        drop(again);
+        assert!(claims.live().is_empty(), "{script:?}");
+    }
+    // It was written that the settlement begins, and not told: nobody was asked to settle.
+    let (flaky, claims) = flaky_claims();
+    let mut claim = take(&claims, "a", "x").await.ok().unwrap();
+    flaky.script.lock().unwrap().extend([(true, false); ATTEMPTS]);
+    assert!(claim.settling().await.is_err());
+    claim.end().await;
+    assert!(!take(&claims, "a", "x").await.ok().unwrap().is_held());
+}
+
+/// A store that takes its time, and does as told before it says so.
+struct Slow(MemoryStore);
+
+const SLOW: Duration = Duration::from_millis(20);
+
+impl ClaimStore for Slow {
+    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        self.0.load(key).await
+    }
+
+    async fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> Result<Swapped, StoreError> {
+        let answer = self.0.swap(key, seen, next).await;
+        tokio::time::sleep(SLOW).await;
+        answer
+    }
+
+    async fn open(&self, space: &str) -> Result<std::collections::BTreeMap<String, Stored>, StoreError> {
+        self.0.open(space).await
+    }
+}
+
+fn slow_claims() -> Arc<Claims> {
+    let background: Background = Box::new(|work| drop(tokio::spawn(work)));
+    let store = AnyClaimStore::new(Slow(MemoryStore::new()));
+    Claims::new(store, LONG, Listeners::default(), background)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_while_a_payment_is_claimed_leaves_no_claim() {
+    let claims = slow_claims();
+    assert!(tokio::time::timeout(SLOW / 2, take(&claims, "a", "x")).await.is_err());
+    tokio::time::sleep(4 * SLOW).await;
+    assert_eq!(outcome(&claims, "a").await, "claimed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_costs_nobody_the_claim() {
+    let claims = slow_claims();
+    let mut claim = take(&claims, "a", "x").await.ok().unwrap();
+    claim.settling().await.ok().unwrap();
+    assert!(tokio::time::timeout(SLOW / 2, claim.serving(receipt())).await.is_err());
+    claim.owed(receipt());
+    claim.end().await;
+    assert_eq!(take(&claims, "a", "x").await.ok().unwrap().unserved(), Some(&receipt()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_are_renewed_within_a_lease() {
+    let claims = slow_claims();
+    let mut all = Vec::new();
+    for n in 0..4_000 {
+        all.push(take(&claims, &n.to_string(), "x").await.ok().unwrap());
+    }
+    let begun = tokio::time::Instant::now();
+    claims.renew().await;
+    assert!(begun.elapsed() < LONG / RENEWALS, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_listener_that_panics_changes_nothing() {
+    let mut listeners = Listeners::default();
+    listeners.push(|_| panic!("the ledger is closed"));
+    let background: Background = Box::new(|mut work| {
+        let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    });
+    let claims = Claims::new(AnyClaimStore::new(MemoryStore::new()), LONG, listeners, background);
+    drop(take(&claims, "a", "x").await.ok().unwrap());
+    take(&claims, "a", "x").await.ok().unwrap().spend().await.ok().unwrap();
+    assert_eq!(outcome(&claims, "a").await, "spent");
+    assert!(claims.live().is_empty());
+}
+
+#[test]
+fn what_cannot_be_read_is_not_repeated() {
+    let error = Entry::read(r#"{"state":"held","payload":"0xSECRET"}"#).unwrap_err().to_string();
+    assert!(!error.contains("SECRET"), "{error}");
+}
