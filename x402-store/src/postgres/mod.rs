@@ -235,16 +235,9 @@ impl ClaimStore for PostgresStore {
             Ok(rows)
         })
         .await?;
-        let mut open = BTreeMap::new();
-        for (id, stamp, state, age) in rows {
-            let id = text(id)?;
-            match stored((stamp, state, age)) {
-                Ok(stored) => drop(open.insert(id, stored)),
-                // One must not hide the others.
-                Err(error) => tracing::error!(space, id, %error, "an open record cannot be read"),
-            }
-        }
-        Ok(open)
+        rows.into_iter()
+            .map(|(id, stamp, state, age)| Ok((text(id)?, stored((stamp, state, age))?)))
+            .collect()
     }
 }
 

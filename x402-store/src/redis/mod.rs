@@ -159,11 +159,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ClaimStore for RedisStor
             for record in found.chunks(4) {
                 let id = String::from_utf8(record[0].clone());
                 let id = id.map_err(|_| StoreError::corrupt("the id of a record in UTF-8"))?;
-                match stored(&record[1..]) {
-                    Ok(stored) => drop(open.insert(id, stored)),
-                    // One must not hide the others.
-                    Err(error) => tracing::error!(space, id, %error, "an open record cannot be read"),
-                }
+                open.insert(id, stored(&record[1..])?);
             }
             if next == b"0" {
                 return Ok(open);
