@@ -63,14 +63,15 @@ async fn a_third_party_may_send_it_first() {
     assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs, "and it stays so");
 }
 
-#[tokio::test]
-async fn a_payer_who_empties_the_account_has_not_paid() {
-    let (chain, facilitator) = start().await;
-    let facilitator = facilitator.receipt_timeout(Duration::from_secs(10));
+/// The payer moves the money away ahead of our transaction, which reverts.
+async fn fails_on_chain(
+    chain: &Chain,
+    facilitator: &ExactFacilitator,
+    message: &TransferWithAuthorization,
+) -> SettleResponse {
     chain.set_automine(false).await.unwrap();
-    let payment = signed(Version::V2, &requirements()).await;
     let ours = tokio::spawn({
-        let (facilitator, payment) = (facilitator.clone(), payment.clone());
+        let (facilitator, payment) = (facilitator.clone(), with(message));
         async move { facilitator.settle(&payment).await.unwrap() }
     });
     chain.wait_for_pending(1).await.unwrap();
@@ -84,11 +85,50 @@ async fn a_payer_who_empties_the_account_has_not_paid() {
         .with_max_priority_fee_per_gas(50_000_000_000);
     let _ = chain.provider_of(chain::payer()).unwrap().send_transaction(request).await.unwrap();
     chain.mine().await.unwrap();
+    chain.set_automine(true).await.unwrap();
     let answer = ours.await.unwrap();
     let SettleResponse::Failed(failure) = &answer else { panic!("{answer:?}") };
     assert_eq!(failure.reason, reasons::TRANSACTION_FAILED);
+    answer
+}
+
+#[tokio::test]
+async fn a_payer_who_empties_the_account_has_not_paid() {
+    let (chain, facilitator) = start().await;
+    let facilitator = facilitator.receipt_timeout(Duration::from_secs(10));
+    let message = authorization(1);
+    let answer = fails_on_chain(&chain, &facilitator, &message).await;
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 0);
-    assert_eq!(facilitator.settle(&payment).await.unwrap(), answer);
+    assert_eq!(facilitator.settle(&with(&message)).await.unwrap(), answer);
+    // With the money back, the token would take it.
+    chain.mint(chain::payer().address(), FUNDS).await.unwrap();
+    let VerifyResponse::Invalid(refusal) = facilitator.verify(&with(&message)).await.unwrap() else {
+        panic!("valid, and it will never settle")
+    };
+    assert_eq!(refusal.reason, reasons::TRANSACTION_FAILED);
+    assert_eq!(facilitator.settle(&with(&message)).await.unwrap(), answer);
+    assert_eq!(
+        chain.nonce(chain::facilitator().address()).await.unwrap(),
+        1,
+        "no gas is spent on it any more"
+    );
+}
+
+/// An authorization lives until it expires, whatever became of our transaction.
+#[tokio::test]
+async fn what_failed_may_be_paid_by_another_later() {
+    let (chain, facilitator) = start().await;
+    let facilitator = facilitator.receipt_timeout(Duration::from_secs(10));
+    let message = authorization(1);
+    fails_on_chain(&chain, &facilitator, &message).await;
+    chain.mint(chain::payer().address(), FUNDS).await.unwrap();
+    let theirs = send_as(&chain, chain::stranger(), USDC, transfer_call(&message)).await;
+    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs);
+    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs, "and it stays so");
+    let longer =
+        TransferWithAuthorization { validBefore: message.validBefore + U256::ONE, ..message.clone() };
+    refused(&facilitator, &with(&longer), &reasons::NONCE_ALREADY_USED).await;
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
 }
 
 /// Through a contract, too; but what used the nonce is this authorization or no payment of it.

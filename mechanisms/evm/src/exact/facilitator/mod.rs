@@ -328,7 +328,10 @@ impl FacilitatorScheme for ExactFacilitator {
         }
         let refusal = match read {
             Ok(asked) => match self.examine(&asked, checks::DryRun::Call).await {
-                Ok(_) => return Ok(VerifyResponse::Valid { payer }),
+                Ok(_) => match self.ended(&asked).await? {
+                    None => return Ok(VerifyResponse::Valid { payer }),
+                    Some(refusal) => refusal,
+                },
                 Err(Stop::Refused(refusal)) => refusal,
                 Err(Stop::Fault(error)) => return Err(error),
             },

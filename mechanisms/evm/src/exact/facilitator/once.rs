@@ -3,12 +3,17 @@
 use std::fmt;
 
 use tracing::{Instrument, Span};
-use x402_core::{facilitator::FacilitatorError, failpoint::failpoint, payment::SettleResponse};
+use x402_core::{
+    facilitator::FacilitatorError,
+    failpoint::failpoint,
+    payment::{Refusal, SettleFailure, SettleResponse},
+};
 
 use super::{
     ExactFacilitator,
     checks::{Asked, DryRun, Stop, refusal},
-    journal::{Entry, Step},
+    diagnose::Evidence,
+    journal::{Entry, Step, Written},
     ledger::{Answer, Receiver, Sender, Turn},
     settle::{Next, unacted},
 };
@@ -52,6 +57,25 @@ impl ExactFacilitator {
         }
     }
 
+    /// Why a payment that looks good will not be settled: its answer, or its nonce's, is in the journal.
+    pub(super) async fn ended(&self, asked: &Asked) -> Result<Option<Refusal>, FacilitatorError> {
+        let found = self.journal.find(asked).await.map_err(|failure| {
+            self.error(format_args!("whether it has been settled before could not be read: {failure}"))
+        })?;
+        Ok(match found {
+            Some(Entry { step: Step::Done(SettleResponse::Settled(_)), .. }) => {
+                Some(refusal(reasons::NONCE_ALREADY_USED))
+            }
+            Some(Entry { step: Step::Done(SettleResponse::Failed(failure)), asked: of, .. })
+                if of.hash == asked.hash =>
+            {
+                let SettleFailure { reason, message, .. } = failure;
+                Some(Refusal { reason, message, payer: None })
+            }
+            _ => None,
+        })
+    }
+
     /// Does it in a task of its own and tells everyone who waits.
     fn begin(&self, asked: Asked, tell: Sender) {
         let this = self.clone();
@@ -88,6 +112,10 @@ impl ExactFacilitator {
     /// The same authorization was settled, or begun.
     async fn go_on(&self, asked: &Asked, entry: Entry) -> Result<Next, FacilitatorError> {
         let answer = match &entry.step {
+            Step::Done(SettleResponse::Failed(failure)) => match self.reconsider(&entry, failure).await? {
+                Some(answer) => answer,
+                None => return Ok(Next::LookAgain),
+            },
             Step::Done(answer) => answer.clone(),
             Step::Sent(sent) => match self.resume(&entry, sent).await? {
                 Some(answer) => answer,
@@ -98,6 +126,38 @@ impl ExactFacilitator {
         let same_signature = entry.asked.signature == asked.signature;
         let answer = if same_signature { answer } else { self.if_signed(asked, Ok(answer)).await? };
         Ok(Next::Answer(answer))
+    }
+
+    /// Our transaction came to nothing, and nothing more is sent for it. The authorization may live all the same, and
+    /// anyone may have used it since. `None`: the journal says something else by now.
+    async fn reconsider(
+        &self,
+        entry: &Entry,
+        failure: &SettleFailure,
+    ) -> Result<Option<SettleResponse>, FacilitatorError> {
+        let failed = SettleResponse::Failed(failure.clone());
+        // Then ours has used it.
+        if failure.reason == reasons::TRANSFER_EVENT_MISMATCH {
+            return Ok(Some(failed));
+        }
+        let paid = self.paid(&entry.asked, None, Evidence::Logs).await.map_err(|fault| {
+            self.error(format_args!(
+                "the transaction failed, and whether another one made the payment since could not be found out: {fault}"
+            ))
+        })?;
+        let Some(hash) = paid else { return Ok(Some(failed)) };
+        let settled = self.settled(&entry.asked, hash);
+        // Only in this place: one of the authorizations with this nonce is paid by what was found.
+        let step = Step::Done(settled.clone());
+        let written = self.journal.write(&entry.asked, Some(entry), step, self.clock.now()).await;
+        match written {
+            Ok(Written::Done(_)) => Ok(Some(settled)),
+            Ok(Written::Lost(_)) => Ok(None),
+            Err(failure) => Err(self.error(format_args!(
+                "transaction {hash} made the payment, which could not be written down: settle it again later: \
+                 {failure}"
+            ))),
+        }
     }
 
     /// Another authorization with the same nonce was settled, or begun. Sends nothing new for that one: whoever asked

@@ -224,7 +224,7 @@ impl ExactFacilitator {
 
     /// The transaction in which another one made the payment, as any endpoint has it; `None` if they all say that
     /// there is none.
-    async fn paid(
+    pub(super) async fn paid(
         &self,
         asked: &Asked,
         block: Option<u64>,
@@ -351,7 +351,7 @@ impl ExactFacilitator {
         }
     }
 
-    fn settled(&self, asked: &Asked, hash: B256) -> SettleResponse {
+    pub(super) fn settled(&self, asked: &Asked, hash: B256) -> SettleResponse {
         SettleResponse::Settled(Proof {
             transaction: Some(id(hash)),
             network: self.network.clone(),

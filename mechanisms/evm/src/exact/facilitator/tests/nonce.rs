@@ -242,3 +242,30 @@ async fn an_authorization_waits_for_the_fate_of_another() {
         }
     }
 }
+
+/// The node takes it again, as one does that is behind.
+#[tokio::test]
+async fn what_has_its_answer_is_not_valid_any_more() {
+    for (status, reason) in [("0x1", reasons::NONCE_ALREADY_USED), ("0x0", reasons::TRANSACTION_FAILED)] {
+        let facilitator = over(&Node::default(), move |method, parameters| match method {
+            "eth_call" if is_state_call(method, parameters) => Some(Reply::Is(json!(B256::ZERO))),
+            "eth_getTransactionReceipt" => Some(Reply::Is(receipt(status, &[transfer()]))),
+            _ => None,
+        });
+        let verified = facilitator.verify(&payment()).await.unwrap();
+        assert!(matches!(verified, VerifyResponse::Valid { .. }), "{verified:?}");
+        let answer = facilitator.settle(&payment()).await.unwrap();
+        assert_eq!(matches!(answer, SettleResponse::Settled(_)), status == "0x1", "{answer:?}");
+        match facilitator.verify(&payment()).await.unwrap() {
+            VerifyResponse::Invalid(refusal) => {
+                assert_eq!(refusal.reason, reason);
+                assert_eq!(refusal.payer, Some(to_core(payer().address())));
+            }
+            VerifyResponse::Valid { .. } => panic!("valid, not {reason}"),
+        }
+        assert_eq!(facilitator.settle(&payment()).await.unwrap(), answer);
+        // Another authorization with its nonce may be paid, if this one was not.
+        let verified = facilitator.verify(&payment_of(0, NOW + 61)).await.unwrap();
+        assert_eq!(matches!(verified, VerifyResponse::Valid { .. }), status == "0x0", "{verified:?}");
+    }
+}
