@@ -9,21 +9,39 @@ alloy::sol! {
     }
 }
 
-#[tokio::test]
-async fn a_cancelled_authorization_is_refused() {
-    let (chain, facilitator) = start().await;
-    let message = authorization(1);
+fn cancel_call(message: &TransferWithAuthorization) -> Vec<u8> {
     let cancel = CancelAuthorization { authorizer: message.from, nonce: message.nonce };
     let by = token::sign(&chain::payer(), &cancel, &token::domain("USDC", "2", BASE_SEPOLIA, USDC)).unwrap();
-    let call = Token::cancelAuthorizationCall {
+    Token::cancelAuthorizationCall {
         authorizer: cancel.authorizer,
         nonce: cancel.nonce,
         v: token::v_of(&by),
         r: by.r().into(),
         s: by.s().into(),
-    };
-    send_as(&chain, chain::stranger(), USDC, call.abi_encode()).await;
+    }
+    .abi_encode()
+}
+
+#[tokio::test]
+async fn a_cancelled_authorization_is_refused() {
+    let (chain, facilitator) = start().await;
+    let message = authorization(1);
+    send_as(&chain, chain::stranger(), USDC, cancel_call(&message)).await;
     refused(&facilitator, &with(&message), &reasons::NONCE_ALREADY_USED).await;
+
+    // Ahead of ours, which reverts.
+    chain.set_automine(false).await.unwrap();
+    let message = authorization(2);
+    let ours = tokio::spawn({
+        let (facilitator, payment) = (facilitator.clone(), with(&message));
+        async move { facilitator.settle(&payment).await.unwrap() }
+    });
+    chain.wait_for_pending(1).await.unwrap();
+    send_ahead(&chain, cancel_call(&message)).await;
+    let answer = ours.await.unwrap();
+    let SettleResponse::Failed(failure) = &answer else { panic!("{answer:?}") };
+    assert_eq!(failure.reason, reasons::TRANSACTION_FAILED);
+    assert_eq!(facilitator.settle(&with(&message)).await.unwrap(), answer);
 }
 
 #[tokio::test]
@@ -49,15 +67,7 @@ async fn a_third_party_may_send_it_first() {
         async move { facilitator.settle(&payment).await.unwrap() }
     });
     chain.wait_for_pending(1).await.unwrap();
-    let provider = chain.provider_of(chain::stranger()).unwrap();
-    let request = TransactionRequest::default()
-        .with_to(USDC)
-        .with_input(transfer_call(&message))
-        .with_gas_limit(300_000)
-        .with_max_fee_per_gas(100_000_000_000)
-        .with_max_priority_fee_per_gas(50_000_000_000);
-    let theirs = *provider.send_transaction(request).await.unwrap().tx_hash();
-    chain.mine().await.unwrap();
+    let theirs = send_ahead(&chain, transfer_call(&message)).await;
     assert_eq!(settled(ours.await.unwrap()), theirs);
     assert_eq!(chain.transfers(merchant).await.unwrap(), 2);
     assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs, "and it stays so");

@@ -169,6 +169,20 @@ pub(crate) async fn send_as(chain: &Chain, signer: PrivateKeySigner, to: Address
     pending.with_timeout(Some(Duration::from_secs(10))).watch().await.unwrap()
 }
 
+/// Sends to the dollar as a stranger, and mines it in one block with what waits, ahead of that.
+pub(crate) async fn send_ahead(chain: &Chain, input: Vec<u8>) -> B256 {
+    let request = TransactionRequest::default()
+        .with_to(USDC)
+        .with_input(input)
+        .with_gas_limit(300_000)
+        .with_max_fee_per_gas(100_000_000_000)
+        .with_max_priority_fee_per_gas(50_000_000_000);
+    let provider = chain.provider_of(chain::stranger()).unwrap();
+    let hash = *provider.send_transaction(request).await.unwrap().tx_hash();
+    chain.mine().await.unwrap();
+    hash
+}
+
 pub(crate) fn transfer_call(message: &TransferWithAuthorization) -> Vec<u8> {
     let TransferWithAuthorization { from, to, value, validAfter, validBefore, nonce } = *message;
     let signature = sign(message).to_vec().into();

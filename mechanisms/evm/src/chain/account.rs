@@ -47,6 +47,8 @@ pub(crate) struct Transaction {
     pub(crate) input: Bytes,
     pub(crate) gas: u64,
     pub(crate) fees: Fees,
+    /// The newest block, as far as it is known.
+    pub(crate) head: Option<u64>,
 }
 
 /// A transaction that was, or may have been, or is to be sent. No `Debug`: it holds the payment.
@@ -57,6 +59,9 @@ pub(crate) struct Sent {
     pub(crate) nonce: u64,
     pub(crate) hash: B256,
     raw: Bytes,
+    /// The newest block when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) head: Option<u64>,
 }
 
 impl Sent {
@@ -183,7 +188,7 @@ impl Account {
             .map_err(|_| Unsent::Signer(format!("no answer within {} ms", patience.as_millis())))?
             .map_err(|error| Unsent::Signer(error.to_string()))?;
         let (hash, raw) = (*signed.tx_hash(), signed.encoded_2718().into());
-        Ok(Sent { account: self.address, nonce, hash, raw })
+        Ok(Sent { account: self.address, nonce, hash, raw, head: transaction.head })
     }
 }
 

@@ -5,6 +5,7 @@
 alloy::sol! {
     interface Eip3009 {
         event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
+        event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
         event Transfer(address indexed from, address indexed to, uint256 value);
 
         function name() external view returns (string);

@@ -10,4 +10,4 @@ mod transport;
 mod words;
 
 pub(crate) use account::{Account, Departure, Sent, Transaction};
-pub(crate) use rpc::{Fault, Fees, Receipt, Rpc};
+pub(crate) use rpc::{Fault, Fees, Log, Receipt, Rpc};

@@ -417,7 +417,7 @@ impl Rpc {
     pub(crate) async fn logs(
         &self,
         emitter: Address,
-        topics: [B256; 3],
+        topics: &([B256; 2], B256, B256),
         from_block: u64,
         to_block: u64,
     ) -> Result<Vec<Log>, Fault> {
@@ -482,6 +482,12 @@ impl Fault {
     pub(crate) fn lost_transaction() -> Self {
         let what = "it reported a log of a transaction that it does not know";
         Self { method: "eth_getTransactionByHash", kind: FaultKind::NoAnswer(what.into()) }
+    }
+
+    /// An endpoint on which a nonce is used, and that shows no log of its use.
+    pub(crate) fn lost_log() -> Self {
+        let what = "the nonce is used, and no log of its use was found in the blocks that were searched";
+        Self { method: "eth_getLogs", kind: FaultKind::NoAnswer(what.into()) }
     }
 
     /// What went wrong with this endpoint.

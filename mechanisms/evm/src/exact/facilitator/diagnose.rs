@@ -9,13 +9,13 @@ use super::{
     checks::{Asked, Stop},
 };
 use crate::{
-    chain::{Fault, Receipt, Rpc, contracts::Eip3009},
+    chain::{Fault, Log, Receipt, Rpc, contracts::Eip3009},
     eip3009::Authorization,
     exact::reasons,
 };
 
-/// How many blocks at once, and how often, an authorization's use is looked for, going back from the head. Endpoints
-/// limit the range of a search, some to ten blocks.
+/// How many blocks at once, and how often, an authorization's use is looked for in each direction. Endpoints limit the
+/// range of a search, some to ten blocks.
 const SEARCHES: [(u64, u64); 3] = [(5_000, 1), (500, 4), (10, 30)];
 
 impl ExactFacilitator {
@@ -92,8 +92,17 @@ impl ExactFacilitator {
         if used != Some(true) {
             return Ok(None);
         }
-        let topics = [Eip3009::AuthorizationUsed::SIGNATURE_HASH, authorizer.into_word(), nonce];
-        let Some(hash) = find(endpoint, token, topics).await? else { return Ok(None) };
+        let near = match evidence {
+            Evidence::Words => None,
+            Evidence::Logs { near } => near,
+        };
+        let hash = match find(endpoint, token, (authorizer, nonce), near).await? {
+            Some(Use::Transaction(hash)) => hash,
+            Some(Use::Cancelled) => return Ok(None),
+            // What we have not sent may be an old one that comes again.
+            None if evidence == Evidence::Words => return Ok(None),
+            None => return Err(Fault::lost_log()),
+        };
         let (receipt, input) = tokio::try_join!(endpoint.receipt(hash), endpoint.input(hash))?;
         let (Some(receipt), Some(input)) = (receipt, input) else { return Err(Fault::lost_transaction()) };
         let under = moved_under_authorization(&receipt, asked);
@@ -101,36 +110,67 @@ impl ExactFacilitator {
             && match carried(&input, &asked.authorization) {
                 Carried::Ours => under.is_some(),
                 Carried::Another => false,
-                Carried::Nothing => evidence == Evidence::Logs && under == Some(Under::AtOnce),
+                Carried::Nothing => evidence != Evidence::Words && under == Some(Under::AtOnce),
             };
         Ok(paid.then_some(hash))
     }
 }
 
-/// The newest transaction with such a log.
-async fn find(endpoint: &Rpc, token: Address, topics: [B256; 3]) -> Result<Option<B256>, Fault> {
+/// What made an authorization's nonce used.
+enum Use {
+    Transaction(B256),
+    /// The payer has withdrawn it.
+    Cancelled,
+}
+
+/// Looks for the log of it around this block, and back from the head.
+async fn find(
+    endpoint: &Rpc,
+    token: Address,
+    (authorizer, nonce): (Address, B256),
+    near: Option<u64>,
+) -> Result<Option<Use>, Fault> {
+    let events = [Eip3009::AuthorizationUsed::SIGNATURE_HASH, Eip3009::AuthorizationCanceled::SIGNATURE_HASH];
+    let topics = (events, authorizer.into_word(), nonce);
     let head = endpoint.block_number().await?;
+    let near = near.map(|block| block.min(head));
     let mut refused = None;
     'search: for (blocks, times) in SEARCHES {
-        let mut to = head;
-        for time in 0..times {
-            let from = to.saturating_sub(blocks - 1);
-            match endpoint.logs(token, topics, from, to).await {
+        let back = |last: u64| {
+            let ends = (0..times).map_while(move |time| last.checked_sub(time * blocks));
+            ends.map(move |to| (to.saturating_sub(blocks - 1), to))
+        };
+        let on = |first: u64| {
+            let starts = (0..times).map(move |time| first + time * blocks).take_while(|from| *from <= head);
+            starts.map(move |from| (from, head.min(from + blocks - 1)))
+        };
+        let around = near.into_iter().flat_map(|block| back(block).chain(on(block + 1)));
+        let reached = near.is_some_and(|block| head - block <= blocks * times);
+        let from_head = (!reached).then(|| back(head)).into_iter().flatten();
+        let mut widest = None;
+        for (from, to) in around.chain(from_head) {
+            match endpoint.logs(token, &topics, from, to).await {
                 Ok(logs) => {
+                    widest = widest.max(Some(to - from));
+                    let cancelled = |log: &Log| {
+                        log.address == token
+                            && log.decode::<Eip3009::AuthorizationCanceled>().is_some_and(|cancelled| {
+                                cancelled.authorizer == authorizer && cancelled.nonce == nonce
+                            })
+                    };
+                    if logs.iter().any(cancelled) {
+                        return Ok(Some(Use::Cancelled));
+                    }
                     if let Some(hash) = logs.iter().find_map(|log| log.transaction_hash) {
-                        return Ok(Some(hash));
+                        return Ok(Some(Use::Transaction(hash)));
                     }
                 }
-                Err(fault) if time == 0 && fault.answer().is_some() => {
+                Err(fault) if Some(to - from) > widest && fault.answer().is_some() => {
                     refused = Some(fault);
                     continue 'search;
                 }
                 Err(fault) => return Err(fault),
             }
-            if from == 0 {
-                break;
-            }
-            to = from - 1;
         }
         return Ok(None);
     }
@@ -151,7 +191,10 @@ pub(super) enum Evidence {
     /// what we have sent ourselves: then the journal has this authorization in the one place that there is for its
     /// nonce, so that no other one can be paid by the same transfer, now or later. One that was not sent any more,
     /// since the nonce was used by then, has to show its words.
-    Logs,
+    ///
+    /// The log of what we have sent is looked for around this block, too, and must be found: if the nonce is used,
+    /// somebody used it.
+    Logs { near: Option<u64> },
 }
 
 /// What calldata hands a token, be it within other calls.

@@ -17,7 +17,7 @@ use super::{
     ledger::{Answer, Receiver, Sender, Turn},
     settle::{Next, unacted},
 };
-use crate::exact::reasons;
+use crate::{chain::Fault, exact::reasons};
 
 /// How often what the journal says of a payment may change under our hands. Each time somebody else got further.
 const ROUNDS: usize = 8;
@@ -140,7 +140,16 @@ impl ExactFacilitator {
         if failure.reason == reasons::TRANSFER_EVENT_MISMATCH {
             return Ok(Some(failed));
         }
-        let paid = self.paid(&entry.asked, None, Evidence::Logs).await.map_err(|fault| {
+        let paid = async {
+            let hash = failure.transaction.as_ref().and_then(|id| id.as_str().parse().ok());
+            let receipt = match hash {
+                Some(hash) => self.rpc.receipt(hash).await?,
+                None => None,
+            };
+            let near = receipt.map(|receipt| receipt.block_number.to());
+            self.paid(&entry.asked, None, Evidence::Logs { near }).await
+        };
+        let paid = paid.await.map_err(|fault: Fault| {
             self.error(format_args!(
                 "the transaction failed, and whether another one made the payment since could not be found out: {fault}"
             ))

@@ -38,13 +38,17 @@ impl ExactFacilitator {
     /// another authorization that failed.
     pub(super) async fn pay(&self, asked: &Asked, over: Option<Entry>) -> Result<Next, FacilitatorError> {
         self.check_for_payment().await.map_err(|error| unacted(&error))?;
-        let (ready, fees) = tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees());
+        let (ready, fees, head) =
+            tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees(), self.rpc.block_number());
         let ready = match ready {
             Ok(ready) => ready,
             Err(stop) => return self.stopped_before_sending(asked, over, stop).await,
         };
         let fees = fees.map_err(|fault| unacted(&self.trouble(&fault)))?;
-        let transaction = Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees };
+        // Only a hint where to look for what others do with the authorization.
+        let head = head.ok();
+        let transaction =
+            Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees, head };
         match self.send(asked, over, &transaction).await? {
             Some(entry) => self.outcome(&entry).await.map(Next::Answer),
             None => Ok(Next::LookAgain),
@@ -209,7 +213,9 @@ impl ExactFacilitator {
         if known || receipt.is_some() {
             return Ok(Fate::Known);
         }
-        if let Some(hash) = self.paid_by_another(endpoint, asked, None, Evidence::Logs).await? {
+        if let Some(hash) =
+            self.paid_by_another(endpoint, asked, None, Evidence::Logs { near: sent.head }).await?
+        {
             return Ok(Fate::Paid(hash));
         }
         if nonce > sent.nonce {
@@ -324,7 +330,7 @@ impl ExactFacilitator {
             });
         }
         let block = receipt.block_number.to::<u64>();
-        match self.paid(asked, Some(block), Evidence::Logs).await {
+        match self.paid(asked, Some(block), Evidence::Logs { near: Some(block) }).await {
             Ok(Some(hash)) => Ok(self.settled(asked, hash)),
             Ok(None) => Ok(self.failed(asked, reasons::TRANSACTION_FAILED, Some(sent.hash))),
             Err(fault) => Err(self.error(format_args!(

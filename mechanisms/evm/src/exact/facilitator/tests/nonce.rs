@@ -35,6 +35,68 @@ async fn a_reverted_settlement_waits_for_the_truth() {
     assert_eq!(node.hashes().len(), 1);
 }
 
+/// Ours reverted in block 99; the use is in block 98, or later, and we look when the chain has gone on.
+#[tokio::test]
+async fn what_used_a_nonce_is_looked_for_where_ours_reverted() {
+    let cancelled = {
+        let by = payer().address().into_word();
+        log(&[Eip3009::AuthorizationCanceled::SIGNATURE_HASH, by, B256::repeat_byte(7)], vec![])
+    };
+    let facilitator_at = |head: u64, width: u64, used_in: Option<u64>, log: Value| {
+        over(&Node::default(), move |method, parameters| match method {
+            "eth_blockNumber" => Some(Reply::Is(json!(format!("{head:#x}")))),
+            "eth_getTransactionReceipt" if parameters[0] == json!(B256::repeat_byte(0xdd)) => {
+                Some(Reply::Is(receipt("0x1", &[used(), transfer()])))
+            }
+            "eth_getTransactionReceipt" => Some(Reply::Is(receipt("0x0", &[]))),
+            "eth_getTransactionByHash" => {
+                let input = calldata(&authorization_of(0, NOW + 60));
+                Some(Reply::Is(json!({ "input": hex::encode_prefixed(input) })))
+            }
+            "eth_call" if is_state_call(method, parameters) => {
+                Some(Reply::Is(json!(B256::with_last_byte(1))))
+            }
+            "eth_getLogs" => {
+                let number =
+                    |key: &str| u64::from_str_radix(&parameters[0][key].as_str().unwrap()[2..], 16).unwrap();
+                let (from, to) = (number("fromBlock"), number("toBlock"));
+                assert!(from <= to && to <= head, "{from} to {to} of {head}");
+                Some(if to - from >= width {
+                    Reply::Error(-32600, "too many blocks")
+                } else if used_in.is_some_and(|block| (from..=to).contains(&block)) {
+                    Reply::Is(json!([log]))
+                } else {
+                    Reply::Is(json!([]))
+                })
+            }
+            _ => None,
+        })
+    };
+    for width in [10, 500, 5_000] {
+        for head in [99, 100, 4_000, 1_000_000] {
+            let facilitator = facilitator_at(head, width, Some(98), used());
+            let hash = hash_of(facilitator.settle(&payment()).await.unwrap());
+            assert_eq!(hash, B256::repeat_byte(0xdd).to_string(), "{head}, {width} blocks at once");
+
+            let facilitator = facilitator_at(head, width, Some(98), cancelled.clone());
+            let answer = facilitator.settle(&payment()).await.unwrap();
+            assert_eq!(reason_of(answer), reasons::TRANSACTION_FAILED, "{head}, {width} blocks at once");
+
+            // It is used, so somebody used it.
+            let facilitator = facilitator_at(head, width, None, used());
+            for _ in 0..2 {
+                let error = facilitator.settle(&payment()).await.unwrap_err();
+                assert!(error.may_have_acted(), "{head}, {width} blocks at once: {error}");
+            }
+        }
+        // By the newest state.
+        for used_in in [100, 110, 1_000_000] {
+            let facilitator = facilitator_at(1_000_000, width, Some(used_in), used());
+            hash_of(facilitator.settle(&payment()).await.unwrap());
+        }
+    }
+}
+
 /// Ours reverted long ago, by the block of its receipt: a node that has dropped that block's state is asked for a newer
 /// one, and one that has not come so far yet proves nothing.
 #[tokio::test]
