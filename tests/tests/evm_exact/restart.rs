@@ -362,7 +362,14 @@ async fn what_has_expired_on_chain_has_failed() {
     let store = FaultyStore::new(writes(0, Write::HangsAfter));
     let message = authorization(1);
     crash(facilitator_of(&chain).store(store.clone()), &with(&message), store.hangs.clone()).await;
-    chain.warp(301).await.unwrap();
+    // Nodes behind one URL are not all at the same block.
+    let expires = message.validBefore.to::<u64>();
+    for after in [0, 59] {
+        chain.mine_at(expires + after).await.unwrap();
+        let pending = restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap();
+        assert!(matches!(pending, SettleResponse::Pending(_)), "{after}: {pending:?}");
+    }
+    chain.mine_at(expires + 60).await.unwrap();
     let answer = restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap();
     let SettleResponse::Failed(failure) = &answer else { panic!("{answer:?}") };
     assert_eq!(failure.reason, reasons::VALID_BEFORE);

@@ -33,6 +33,10 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// An authorization has expired for good when the chain's newest block is so many seconds past its end: of the nodes
+/// behind one URL, one may be that much behind the one that told the time.
+const EXPIRY_MARGIN: u64 = 60;
+
 impl ExactFacilitator {
     /// Settles it, in the place of what the journal says of it now: nothing, a transaction that can never be mined, or
     /// another authorization that failed.
@@ -161,6 +165,7 @@ impl ExactFacilitator {
                     Written::Lost(_) => return Ok(None),
                 }
             }
+            Ok(Fate::Expiring) => return Ok(Some(self.pending(asked, sent))),
             Ok(Fate::Paid(hash)) => self.settled(asked, hash),
             Ok(Fate::Expired) => self.failed(asked, reasons::VALID_BEFORE, Some(sent.hash)),
             Ok(Fate::Replaced) => return Ok(None),
@@ -179,6 +184,7 @@ impl ExactFacilitator {
                 Some(receipt) => Look::Came(self.judge(asked, sent, &receipt).await?),
                 None => Look::Waits,
             },
+            Fate::Expiring => Look::Waits,
             Fate::Unheard => Look::Nowhere,
             Fate::Paid(hash) => Look::Came(self.settled(asked, hash)),
             Fate::Expired => Look::Came(self.failed(asked, reasons::VALID_BEFORE, Some(sent.hash))),
@@ -201,7 +207,8 @@ impl ExactFacilitator {
         if let Some(fault) = fates.iter().find_map(|fate| fate.as_ref().err()) {
             return Err(fault.clone());
         }
-        Ok(told(|fate| matches!(fate, Fate::Unheard))
+        Ok(told(|fate| matches!(fate, Fate::Expiring))
+            .or_else(|| told(|fate| matches!(fate, Fate::Unheard)))
             .or_else(|| told(|fate| matches!(fate, Fate::Expired)))
             .unwrap_or(Fate::Replaced))
     }
@@ -222,8 +229,12 @@ impl ExactFacilitator {
             return Ok(Fate::Replaced);
         }
         // By the chain's own clock, which is the token's: an endpoint that has stopped does not get there.
-        if U256::from(head.timestamp) >= asked.authorization.valid_before {
+        let now = U256::from(head.timestamp);
+        if now >= asked.authorization.valid_before.saturating_add(U256::from(EXPIRY_MARGIN)) {
             return Ok(Fate::Expired);
+        }
+        if now >= asked.authorization.valid_before {
+            return Ok(Fate::Expiring);
         }
         Ok(Fate::Unheard)
     }
@@ -444,7 +455,9 @@ enum Fate {
     Paid(B256),
     /// Another transaction of ours took its place in the account's order.
     Replaced,
-    /// It is nowhere, and the token would not take it any more.
+    /// It is nowhere, and the token would not take it any more; it may have been mined where this endpoint is not yet.
+    Expiring,
+    /// The same, and long enough for that to be known.
     Expired,
 }
 
