@@ -415,6 +415,25 @@ impl ClaimStore for AnyClaimStore {
     }
 }
 
+impl<S: ClaimStore> ClaimStore for Arc<S> {
+    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        (**self).load(key).await
+    }
+
+    async fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> Result<Swapped, StoreError> {
+        (**self).swap(key, seen, next).await
+    }
+
+    async fn open(&self, space: &str) -> Result<BTreeMap<String, Stored>, StoreError> {
+        (**self).open(space).await
+    }
+}
+
 impl fmt::Debug for AnyClaimStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AnyClaimStore")

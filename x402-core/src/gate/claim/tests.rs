@@ -3,7 +3,10 @@ use std::sync::Mutex as StdMutex;
 use serde_json::json;
 
 use super::*;
-use crate::{gate::request::RequestView, store::MemoryStore};
+use crate::{
+    gate::request::RequestView,
+    store::{MemoryStore, Swapped},
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -271,7 +274,7 @@ fn flaky_claims() -> (Arc<Flaky>, Arc<Claims>) {
     let background: Background = Box::new(|mut work| {
         let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     });
-    let store = AnyClaimStore::new(Shared(flaky.clone()));
+    let store = AnyClaimStore::new(flaky.clone());
     (flaky, Claims::new(store, LONG, Listeners::default(), background))
 }
 
@@ -295,27 +298,6 @@ async fn an_answer_of_the_store_that_is_lost_changes_nothing() {
         // Where the answer did not leave it is still owed, although `spent` was written.
         let again = outcome(&claims, "a").await;
         assert_eq!(again, if expected.is_ok() { "spent" } else { "claimed" }, "{script:?}");
-    }
-}
-
-struct Shared(Arc<Flaky>);
-
-impl ClaimStore for Shared {
-    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        self.0.load(key).await
-    }
-
-    async fn swap(
-        &self,
-        key: &Key,
-        seen: Option<Stamp>,
-        next: Option<Record>,
-    ) -> Result<Swapped, StoreError> {
-        self.0.swap(key, seen, next).await
-    }
-
-    async fn open(&self, space: &str) -> Result<std::collections::BTreeMap<String, Stored>, StoreError> {
-        self.0.open(space).await
     }
 }
 
@@ -644,7 +626,7 @@ async fn many_are_renewed_within_a_lease() {
     }
     let begun = tokio::time::Instant::now();
     claims.renew().await;
-    assert!(begun.elapsed() < LONG / RENEWALS, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < LONG / record::RENEWALS, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
