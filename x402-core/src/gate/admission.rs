@@ -74,7 +74,9 @@ pub(super) async fn admit(
     body: &mut impl RequestBody,
 ) -> Result<Pass, Response<Bytes>> {
     let speech = Speech::of(request);
-    let mut asked = Asked { charge: &priced.charge, offer: None, version: Version::V2, speech };
+    let paywall = priced.charge.paywall.as_deref().or(gate.paywall.as_deref());
+    let paywall = paywall.map(|paywall| (paywall, request));
+    let mut asked = Asked { charge: &priced.charge, offer: None, paywall, version: Version::V2, speech };
     if let Some(Access::Paid(_)) = request.access {
         return Err(Refusal::misconfigured(CHARGED_TWICE).encode(Some(&asked)));
     }
@@ -269,7 +271,9 @@ impl Ticket {
         // follow, whatever would not have been charged then.
         let owed = is_ours(status) || (!first && (is_failure(status) || *uncharged));
         let (version, speech, charge) = (self.version, self.speech, &self.priced.charge);
-        let encode = |refusal: Refusal| refusal.encode(Some(&Asked { charge, offer: None, version, speech }));
+        let encode = |refusal: Refusal| {
+            refusal.encode(Some(&Asked { charge, offer: None, paywall: None, version, speech }))
+        };
         let settled = match self.state {
             Paid::Settled(settled) => {
                 if first && *uncharged {

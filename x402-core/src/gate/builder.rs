@@ -16,6 +16,7 @@ use super::{
     claim::{Background, Claims},
     event::{self, Listeners, PaymentEvent},
     idempotency::Idempotency,
+    paywall::Paywall,
     request::RequestHook,
     settle::Running,
 };
@@ -50,6 +51,7 @@ pub(super) struct GateInner {
     pub(super) aliases: Vec<HeaderName>,
     pub(super) claims: Arc<Claims>,
     pub(super) idempotency: Idempotency,
+    pub(super) paywall: Option<Arc<dyn Paywall>>,
     /// How many settlements are under way.
     pub(super) settling: watch::Sender<usize>,
     /// Where they run: a framework's workers may end before the gate does.
@@ -73,6 +75,7 @@ impl PaymentGate {
             store: None,
             lease: LEASE,
             idempotency: Idempotency::default(),
+            paywall: None,
             listeners: Listeners::default(),
         }
     }
@@ -135,6 +138,7 @@ pub struct GateBuilder {
     store: Option<AnyClaimStore>,
     lease: Duration,
     idempotency: Idempotency,
+    paywall: Option<Arc<dyn Paywall>>,
     listeners: Listeners,
 }
 
@@ -206,6 +210,12 @@ impl GateBuilder {
         self
     }
 
+    /// The page for people who open something paid in a browser, like x402-paywall's; without it they see JSON.
+    pub fn paywall(mut self, paywall: impl Paywall) -> Self {
+        self.paywall = Some(Arc::new(paywall));
+        self
+    }
+
     /// Hears of every change in the state of a payment, like a ledger. It is called on the request's way, so let it be
     /// quick, like sending into a channel.
     pub fn on_event(mut self, listener: impl Fn(&PaymentEvent) + Send + Sync + 'static) -> Self {
@@ -248,6 +258,7 @@ impl GateBuilder {
             aliases: self.aliases,
             claims,
             idempotency: self.idempotency,
+            paywall: self.paywall,
             settling,
             runtime,
         };

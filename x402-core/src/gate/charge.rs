@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     idempotency::Identifiers,
+    paywall::Paywall,
     request::{RequestDecision, RequestHook, RequestInfo},
 };
 use crate::{
@@ -117,6 +118,7 @@ impl Unaddressed {
             identifiers: Identifiers::Unknown,
             request_hooks: Vec::new(),
             hook_names: Vec::new(),
+            paywall: None,
             unpaid_body: None,
             settlement_failed_body: None,
         }
@@ -134,6 +136,7 @@ pub struct Charge {
     pub(super) identifiers: Identifiers,
     pub(super) request_hooks: Vec<RequestHook>,
     hook_names: Vec<&'static str>,
+    pub(super) paywall: Option<Arc<dyn Paywall>>,
     pub(super) unpaid_body: Option<UnpaidBody>,
     pub(super) settlement_failed_body: Option<SettlementFailedBody>,
 }
@@ -221,6 +224,12 @@ impl Charge {
     {
         self.request_hooks.push(Arc::new(move |request| Box::pin(hook(request))));
         self.hook_names.push(type_name::<F>());
+        self
+    }
+
+    /// The page for people who open this in a browser, in place of the gate's; see [`Paywall`].
+    pub fn paywall(mut self, paywall: impl Paywall) -> Self {
+        self.paywall = Some(Arc::new(paywall));
         self
     }
 

@@ -42,6 +42,7 @@ mod event;
 mod grpc;
 mod idempotency;
 mod offer;
+mod paywall;
 mod refusal;
 mod request;
 mod response;
@@ -60,6 +61,7 @@ pub use charge::{
 pub use error::ConfigError;
 pub use event::{PaymentEvent, PaymentState};
 pub use idempotency::Idempotency;
+pub use paywall::{Page, Paywall, Visit};
 pub use request::{RequestBody, RequestDecision, RequestInfo, RequestView, Unread};
 pub use response::{HandlerResponse, Head, Uncharged};
 pub use table::RouteTable;

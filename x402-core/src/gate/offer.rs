@@ -37,6 +37,7 @@ pub(super) struct Offer {
 /// An option, and the versions of the protocol in which it can be taken.
 struct Offered {
     requirements: PaymentRequirements,
+    token: Token,
     v1: bool,
     v2: bool,
 }
@@ -60,6 +61,12 @@ impl Offer {
     /// All the ways to pay.
     pub(super) fn requirements(&self) -> impl Iterator<Item = &PaymentRequirements> {
         self.options.iter().map(|option| &option.requirements)
+    }
+
+    /// The tokens of the ways to pay in this version.
+    pub(super) fn tokens(&self, version: Version) -> Vec<Token> {
+        let options = self.options.iter().filter(|option| option.speaks(version));
+        options.map(|option| option.token.clone()).collect()
     }
 
     /// What this request is offered now.
@@ -152,7 +159,7 @@ async fn options(
             .map_err(|error| {
                 Refusal::misconfigured(format!("cannot charge `{scheme}` on {network}: {error}"))
             })?;
-        options.push(Offered { requirements, v1: v1.is_some(), v2: v2.is_some() });
+        options.push(Offered { requirements, token, v1: v1.is_some(), v2: v2.is_some() });
     }
     if options.is_empty() {
         return Err(Refusal::not_ready(

@@ -9,6 +9,7 @@ use super::{
     charge::{Charge, CustomBody},
     event, grpc,
     offer::Offer,
+    paywall::{Paywall, Visit, is_for_people},
     request::{RequestView, Unread},
     toll::HEADER_LIMIT,
 };
@@ -58,6 +59,8 @@ enum Kind {
 pub(super) struct Asked<'a> {
     pub(super) charge: &'a Charge,
     pub(super) offer: Option<&'a Offer>,
+    /// What is shown to people, and what they asked for.
+    pub(super) paywall: Option<(&'a dyn Paywall, RequestView<'a>)>,
     pub(super) version: Version,
     pub(super) speech: Speech,
 }
@@ -369,15 +372,30 @@ impl Refusal {
     fn demand(&self, asked: &Asked<'_>, headers: &mut HeaderMap) -> Result<CustomBody, Self> {
         let unpaid = matches!(self.0.kind, Kind::Unpaid);
         let v2 = asked.offer.and_then(|offer| offer.required(Version::V2, &self.0.error));
-        if let Some(required) = &v2 {
-            let encoded = wire::encode_header(required);
+        let encoded = v2.as_ref().map(wire::encode_header);
+        if let Some(encoded) = &encoded {
             if encoded.len() > HEADER_LIMIT {
                 return Err(Self::misconfigured(format!(
                     "the PAYMENT-REQUIRED header takes {} bytes, and {HEADER_LIMIT} is the limit: offer fewer options",
                     encoded.len()
                 )));
             }
-            headers.insert(PAYMENT_REQUIRED, encoded);
+            headers.insert(PAYMENT_REQUIRED, encoded.clone());
+        }
+        if let (true, Some((paywall, request))) = (unpaid, asked.paywall) {
+            headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Language"));
+            if let (Some(required), Some(encoded), Some(offer)) = (&v2, &encoded, asked.offer)
+                && is_for_people(request.method, request.headers)
+            {
+                let tokens = offer.tokens(Version::V2);
+                let page = paywall.page(&Visit::new(required, encoded, &tokens, request));
+                let ours = std::mem::replace(headers, page.headers);
+                headers.extend(ours);
+                return Ok(CustomBody {
+                    content_type: "text/html; charset=utf-8".to_owned(),
+                    body: page.html,
+                });
+            }
         }
         let error = if unpaid { "X-PAYMENT header is required" } else { &self.0.error };
         let v1 = asked.offer.and_then(|offer| offer.required(Version::V1, error));

@@ -201,6 +201,7 @@ impl Instance {
             aliases: Vec::new(),
             claims: Claims::new(store, LEASE, listeners, background),
             idempotency: Default::default(),
+            paywall: None,
             settling: watch::Sender::new(0),
             runtime: runtime.handle().clone(),
         });
