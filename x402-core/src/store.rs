@@ -38,7 +38,8 @@ pub trait ClaimStore: Send + Sync + 'static {
         next: Option<Record>,
     ) -> impl Future<Output = Result<Swapped, StoreError>> + Send;
 
-    /// The records of a space that are marked [`open`](Record::open), by their ids.
+    /// The records of a space that are marked [`open`](Record::open), by their ids. What cannot be read is left out, and
+    /// said in the log: it must not stand in the way of all others.
     fn open(&self, space: &str) -> impl Future<Output = Result<BTreeMap<String, Stored>, StoreError>> + Send;
 }
 
@@ -167,15 +168,9 @@ impl StoreError {
         Self { kind: StoreErrorKind::Unavailable, message, source: Some(source) }
     }
 
-    /// It has no room for another record.
-    pub fn full(records: usize) -> Self {
-        let message = format!("the claim store is full: it keeps {records} records");
-        Self { kind: StoreErrorKind::Full, message, source: None }
-    }
-
-    /// It has no room for a long record.
-    fn no_room(bytes: usize) -> Self {
-        let message = format!("the claim store is full: it keeps {bytes} bytes of long records");
+    /// It has no room for another record, or a longer one; `why` says what it has room for.
+    pub fn full(why: impl fmt::Display) -> Self {
+        let message = format!("the claim store is full: {why}");
         Self { kind: StoreErrorKind::Full, message, source: None }
     }
 
@@ -208,7 +203,7 @@ pub struct MemoryStore {
 const SHORT: usize = 4096;
 /// The room for long records.
 const ROOM: usize = 256 * 1024 * 1024;
-/// How often the expired are swept out at most because that room is full.
+/// How often the expired are swept out at most because there is no room.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -277,12 +272,14 @@ impl MemoryStore {
             None => records.remove(key),
             Some(next) => {
                 if !records.has_room(key, &next, now, self.room) {
-                    return Err(StoreError::no_room(self.room));
+                    let room = self.room;
+                    return Err(StoreError::full(format_args!("it keeps {room} bytes of long records")));
                 }
                 if stamp.is_none() {
                     records.sweep(now, self.capacity);
                     if records.by_key.len() >= self.capacity {
-                        return Err(StoreError::full(self.capacity));
+                        let records = self.capacity;
+                        return Err(StoreError::full(format_args!("it keeps {records} records")));
                     }
                 }
                 records.insert(key, Kept { record: next, since: now });
@@ -326,14 +323,20 @@ impl Records {
         if excess == 0 || fits(self) {
             return true;
         }
-        if self.swept.is_none_or(|swept| now.saturating_sub(swept) >= SWEEP_EVERY) {
+        if self.may_sweep(now) {
             self.sweep_out(now);
         }
         fits(self)
     }
 
+    /// A full store is asked again and again, and each sweep looks at all of it.
+    fn may_sweep(&self, now: Duration) -> bool {
+        self.swept.is_none_or(|swept| now.saturating_sub(swept) >= SWEEP_EVERY)
+    }
+
     fn sweep(&mut self, now: Duration, capacity: usize) {
-        if self.by_key.len() >= self.sweep_at {
+        let full = self.by_key.len() >= capacity;
+        if self.by_key.len() >= self.sweep_at && (!full || self.may_sweep(now)) {
             self.sweep_out(now);
             self.sweep_at = (self.by_key.len() * 2).clamp(1024.min(capacity), capacity);
         }
@@ -495,6 +498,26 @@ mod tests {
             matches!(fill(&store, 50_000, 60).unwrap(), Swapped::Lost(Some(_))),
             "what is there is there"
         );
+    }
+
+    #[test]
+    fn a_full_store_is_swept_once_a_second() {
+        static NOW: AtomicU64 = AtomicU64::new(0);
+        let store = MemoryStore {
+            now: || Duration::from_millis(NOW.load(Ordering::SeqCst)),
+            ..MemoryStore::with_capacity(2000)
+        };
+        for id in 0..2000 {
+            assert_eq!(fill(&store, id, 60).unwrap(), Swapped::Done);
+        }
+        let refused = |id| fill(&store, id, 60).unwrap_err().kind() == StoreErrorKind::Full;
+        assert!(refused(2000));
+        NOW.store(60_999, Ordering::SeqCst);
+        store.records().swept = Some(Duration::from_secs(60));
+        assert!(refused(2000), "it was swept a moment ago");
+        NOW.store(61_000, Ordering::SeqCst);
+        assert_eq!(fill(&store, 2000, 60).unwrap(), Swapped::Done);
+        assert_eq!(store.records().by_key.len(), 1);
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub enum Good {
     Stream,
     /// Two pieces, as it says before; one, the first time.
     Torn,
+    /// As long as it says before; the first time it stops in the middle, for ever.
+    Stalls,
     /// An event, and then nothing, for ever.
     Events,
     /// Two pieces and a trailer.
@@ -242,6 +244,12 @@ impl Goods {
                 let (text, left) = (marker("/torn"), if self.visits.get() == 1 { 1 } else { 2 });
                 let length = Some(2 * text.len() as u64);
                 Reply::new(Pieces { length, ..pieces(left, &text, Last::End) })
+            }
+            Good::Stalls => {
+                let (text, first) = (marker("/stalls"), self.visits.get() == 1);
+                let (left, last) = if first { (1, Last::Never) } else { (2, Last::End) };
+                let length = Some(2 * text.len() as u64);
+                Reply::new(Pieces { length, ..pieces(left, &text, last) })
             }
             Good::Events => {
                 let event = format!("data: {}\n\n", marker("/events"));

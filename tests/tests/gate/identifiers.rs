@@ -12,6 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    sync::watch,
     task::JoinSet,
 };
 use x402_core::{
@@ -55,10 +56,12 @@ pub const CASES: &[Case] = &[
     case!(a_price_that_changed_does_not_ask_for_another_payment),
     case!(an_upload_is_read_only_with_an_identifier),
     case!(an_upload_that_breaks_off_is_refused).http1(),
+    case!(an_upload_that_takes_too_much_or_too_long_is_refused).http1(),
     case!(two_instances_answer_as_one),
     case!(of_two_payments_at_two_instances_one_is_charged).threads(),
     case!(a_killed_instance_holds_an_identifier_for_a_lease),
     case!(a_killed_instance_may_have_settled),
+    case!(a_killed_instance_has_settled_while_its_answer_was_made),
     case!(grpc_calls_have_none),
     case!(our_client_asks_again_and_pays_once),
 ];
@@ -87,6 +90,7 @@ fn shelves() -> Vec<Shelf> {
         shelf("/long", Methods::Get, cent().idempotent(), Good::Long(64 * 1024)),
         shelf("/longer", Methods::Get, cent().idempotent(), Good::Long(64 * 1024 + 1)),
         shelf("/torn", Methods::Get, cent().idempotent(), Good::Torn),
+        shelf("/stalls", Methods::Get, cent().idempotent(), Good::Stalls),
         shelf("/named", Methods::Any, cent().require_identifier(), Good::Says("/named")),
         shelf("/named-grpc", Methods::Any, cent().require_identifier(), Good::Grpc("0")),
         shelf("/plain", Methods::Any, cent(), Good::Says("/plain")),
@@ -602,6 +606,31 @@ async fn an_upload_that_breaks_off_is_refused(stack: Stack) {
     assert_sold(&shop.post("/echo", &payment, "hello").await, "/echo");
 }
 
+async fn an_upload_that_takes_too_much_or_too_long_is_refused(stack: Stack) {
+    let limits = Idempotency::default().longest_request(1000).read_within(Duration::from_millis(100));
+    let shop = open_with(stack, Script::new(), |gate| gate.idempotency(limits)).await;
+    let payment = shop.named("/echo", ID).await;
+    let begin = async |rest: &str| {
+        let request = format!(
+            "POST /echo HTTP/1.1\r\nhost: service.test\r\npayment-signature: {}\r\n{rest}",
+            encoded(&payment)
+        );
+        let mut connection = shop.serving.connect(request.as_bytes()).await.unwrap();
+        let mut came = Vec::new();
+        while !came.ends_with(b"}") {
+            assert_ne!(connection.read_buf(&mut came).await.unwrap(), 0);
+        }
+        Answer::parse(&came).unwrap()
+    };
+    // Nothing of it was sent, and nothing has to be.
+    assert_refused(&begin("content-length: 1001\r\n\r\n").await, 413, "request_too_large");
+    for slow in ["content-length: 10\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
+        assert_refused(&begin(slow).await, 408, "request_too_slow");
+    }
+    assert_eq!(shop.counts(), (0, 0, 0));
+    assert_sold(&shop.post("/echo", &payment, "hello").await, "/echo");
+}
+
 async fn two_instances_answer_as_one(stack: Stack) {
     let store = MemoryStore::new();
     let one = open_with(stack, Script::new(), |gate| gate.store(store.clone())).await;
@@ -642,27 +671,31 @@ async fn of_two_payments_at_two_instances_one_is_charged(stack: Stack) {
 }
 
 /// A store from which an instance can be cut off: what it says then is lost, as if it had been killed.
-#[derive(Clone)]
-struct Cut(MemoryStore, Arc<AtomicBool>);
+#[derive(Clone, Default)]
+struct Cut {
+    memory: MemoryStore,
+    is_cut: Arc<AtomicBool>,
+    last: watch::Sender<String>,
+}
 
 impl Cut {
     fn now(&self) {
-        self.1.store(true, Ordering::SeqCst);
+        self.is_cut.store(true, Ordering::SeqCst);
     }
 
     fn no_longer(&self) {
-        self.1.store(false, Ordering::SeqCst);
+        self.is_cut.store(false, Ordering::SeqCst);
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        if self.1.load(Ordering::SeqCst) { Err(StoreError::unavailable("cut off")) } else { Ok(()) }
+        if self.is_cut.load(Ordering::SeqCst) { Err(StoreError::unavailable("cut off")) } else { Ok(()) }
     }
 }
 
 impl ClaimStore for Cut {
     async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
         self.check()?;
-        self.0.load(key).await
+        self.memory.load(key).await
     }
 
     async fn swap(
@@ -672,21 +705,24 @@ impl ClaimStore for Cut {
         next: Option<Record>,
     ) -> Result<Swapped, StoreError> {
         self.check()?;
-        self.0.swap(key, seen, next).await
+        let state = next.as_ref().map(|next| next.state.clone());
+        let swapped = self.memory.swap(key, seen, next).await;
+        self.last.send_replace(state.unwrap_or_default());
+        swapped
     }
 
     async fn open(&self, space: &str) -> Result<BTreeMap<String, Stored>, StoreError> {
         self.check()?;
-        self.0.open(space).await
+        self.memory.open(space).await
     }
 }
 
 /// One that is cut off, and another, which wait for one another no longer than this.
 async fn cut(stack: Stack, script: Script) -> (Cut, Shop, Shop) {
     const LEASE: Duration = Duration::from_millis(600);
-    let store = Cut(MemoryStore::new(), Arc::default());
+    let store = Cut::default();
     let killed = open_with(stack, script, |gate| gate.store(store.clone()).claim_lease(LEASE)).await;
-    let memory = store.0.clone();
+    let memory = store.memory.clone();
     let alive = open_with(stack, Script::new(), |gate| gate.store(memory).claim_lease(LEASE)).await;
     (store, killed, alive)
 }
@@ -744,6 +780,27 @@ async fn a_killed_instance_may_have_settled(stack: Stack) {
     assert_conflict(&alive.pay("/cheap", &other).await, "payment_identifier_conflict");
     assert_again(&alive.pay("/cheap", &payment).await, &first);
     assert_eq!(alive.counts(), (1, 0, 1));
+}
+
+async fn a_killed_instance_has_settled_while_its_answer_was_made(stack: Stack) {
+    let (store, killed, alive) = cut(stack, Script::new()).await;
+    let payment = killed.named("/stalls", ID).await;
+    let lost = killed.pay("/stalls", &payment);
+    let known = async {
+        let mut last = store.last.subscribe();
+        last.wait_for(|state| state.contains("unserved")).await.unwrap();
+        store.now();
+    };
+    tokio::select! {
+        answer = lost => panic!("{answer:?}"),
+        () = known => {}
+    }
+    // The second visit: it is whole by now.
+    alive.goods.visits.count();
+    let answer = alive.pay_until("/stalls", &payment).await;
+    assert_sold(&answer, "/stalls");
+    assert_eq!(alive.script.settle_calls(), 0, "nobody has to be asked whether it was settled");
+    assert_again(&alive.pay("/stalls", &payment).await, &answer);
 }
 
 async fn grpc_calls_have_none(stack: Stack) {

@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     case!(a_facilitator_that_panics_while_settling_keeps_the_payment_claimed),
     case!(a_settlement_on_another_chain_is_none),
     case!(a_no_to_the_second_question_says_nothing_about_the_first_attempt),
+    case!(a_payment_that_was_used_before_is_refused_without_an_offer),
     case!(the_failure_of_the_transaction_that_was_watched_frees_the_payment),
     case!(what_a_facilitator_says_at_length_does_not_burst_the_answer),
 ];
@@ -185,6 +186,18 @@ async fn a_no_to_the_second_question_says_nothing_about_the_first_attempt(stack:
         }
         assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
     }
+}
+
+async fn a_payment_that_was_used_before_is_refused_without_an_offer(stack: Stack) {
+    // As after a store that has forgotten it: whoever lost the answer must not be led to pay again.
+    let used = "invalid_exact_evm_nonce_already_used";
+    let shop = Shop::open(stack, Script::new().on_verify([Act::No(used), Act::Yes])).await;
+    let payment = shop.v2("/cheap").await;
+    let answer = shop.pay("/cheap", &payment).await;
+    assert_refused(&answer, 402, used);
+    assert_eq!((answer.count("payment-required"), answer.json().unwrap().get("accepts")), (0, None));
+    assert_eq!(shop.counts(), (0, 1, 0));
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
 }
 
 async fn the_failure_of_the_transaction_that_was_watched_frees_the_payment(stack: Stack) {

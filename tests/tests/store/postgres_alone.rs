@@ -155,8 +155,12 @@ async fn what_others_have_put_there_is_corrupt(_: Kind) {
         // Statements that were prepared for the table as it was fail once.
         until(async || {
             let load = store.load(&key("a")).await.unwrap_err();
-            let listed = store.open("claim").await.unwrap_err();
-            [load, listed].iter().all(|error| error.kind() == StoreErrorKind::Corrupt)
+            let stands_in_the_way = match store.open("claim").await {
+                Ok(open) => !open.is_empty(),
+                // The whole table is not what it was.
+                Err(error) => !spoil.starts_with("ALTER") || error.kind() != StoreErrorKind::Corrupt,
+            };
+            load.kind() == StoreErrorKind::Corrupt && !stands_in_the_way
         })
         .await;
         sqlx::query(sqlx::AssertSqlSafe(mend)).execute(&pool).await.unwrap();

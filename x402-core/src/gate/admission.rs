@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use tokio::time::timeout;
 
 use super::{
     access::{Access, PaymentInfo},
@@ -11,10 +12,10 @@ use super::{
     charge::{Charge, SettleTiming},
     claim::{Identifier, KeptAnswer, Place, Taking},
     event, grpc,
-    idempotency::Identifiers,
+    idempotency::{Idempotency, Identifiers},
     offer::{Matched, Offer},
     refusal::{Asked, Refusal, Speech, expose},
-    request::{RequestBody, RequestDecision, RequestView},
+    request::{RequestBody, RequestDecision, RequestView, Unread},
     response::{HandlerResponse, Head},
     settle::Settled,
     toll::{HEADER_LIMIT, Priced},
@@ -142,12 +143,27 @@ async fn present(
     let identifier = match &id {
         None => None,
         Some(id) => {
-            let limit = gate.idempotency.longest_request;
-            let body = body.read(limit).await.map_err(|why| Refusal::unread(why, limit))?;
+            let body = upload(gate, request, body).await?;
             Some(Identifier::new(&gate.origin, id, place.digest(&body)))
         }
     };
     pay(gate, priced, &place, identifier, candidates).await
+}
+
+/// The whole body of a request.
+async fn upload(
+    gate: &GateInner,
+    request: RequestView<'_>,
+    body: &mut impl RequestBody,
+) -> Result<Bytes, Refusal> {
+    let Idempotency { longest_request: limit, read_within, .. } = gate.idempotency;
+    let length =
+        request.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let read = match length {
+        Some(length) if limit < length => Err(Unread::TooLong),
+        _ => timeout(read_within, body.read(limit)).await.unwrap_or(Err(Unread::TooSlow)),
+    };
+    read.map_err(|why| Refusal::unread(why, gate.idempotency))
 }
 
 /// What the client calls what it pays for.
@@ -304,7 +320,7 @@ impl Ticket {
             return settled.served(None).await.map_err(encode);
         }
         let (bare, limit) = (matches!(speech, Speech::Bare), self.gate.idempotency.longest_answer);
-        match KeptAnswer::of(response, (*said, headers), bare, limit).await {
+        match settled.keep(KeptAnswer::of(response, (*said, headers), bare, limit)).await {
             Ok(answer) => settled.served(answer).await.map_err(encode),
             Err(_) => {
                 settled.unserved().await;

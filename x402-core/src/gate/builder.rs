@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::watch};
 use super::{
     Charge, ConfigError, RequestDecision, RequestInfo, RouteTable, Toll,
     capabilities::Capabilities,
-    claim::{Background, Claims},
+    claim::{Background, Claims, Patient},
     event::{self, Listeners, PaymentEvent},
     idempotency::Idempotency,
     paywall::Paywall,
@@ -86,11 +86,13 @@ impl PaymentGate {
         self.inner.capabilities.ready().await;
     }
 
-    /// Waits until no settlement is under way, and the state of all payments is written. A settlement outlives a client that hangs up, but not the runtime the
-    /// gate was built in: call this when the server has shut down, before the process ends.
+    /// Waits until no settlement is under way, and the state of all payments is written. A settlement outlives a client
+    /// that hangs up, but not the runtime the gate was built in: call this when the server has shut down, before the
+    /// process ends. While the store is down it waits for that, so give it a limit of time.
     pub async fn settled(&self) {
         // The sender lives in `self`.
         let _ = self.inner.settling.subscribe().wait_for(|running| *running == 0).await;
+        self.inner.claims.written().await;
     }
 
     /// Charges for everything an adapter brings here.
@@ -192,7 +194,7 @@ impl GateBuilder {
     /// one that may be killed or rolled over a store that lasts. Instances that share none may each serve one payment, if it
     /// reaches them at once: a facilitator gives all of them the same answer.
     pub fn store(mut self, store: impl ClaimStore) -> Self {
-        self.store = Some(AnyClaimStore::new(store));
+        self.store = Some(AnyClaimStore::new(Patient(store)));
         self
     }
 

@@ -19,15 +19,17 @@ use std::time::Duration;
 pub struct Idempotency {
     pub(super) longest_answer: usize,
     pub(super) longest_request: usize,
+    pub(super) read_within: Duration,
     pub(super) keep_for: Duration,
 }
 
 impl Default for Idempotency {
-    /// Answers of 64 KiB, requests of 1 MiB, an hour.
+    /// Answers of 64 KiB, requests of 1 MiB that come within half a minute, an hour.
     fn default() -> Self {
         Self {
             longest_answer: 64 * 1024,
             longest_request: 1024 * 1024,
+            read_within: Duration::from_secs(30),
             keep_for: Duration::from_secs(60 * 60),
         }
     }
@@ -44,6 +46,11 @@ impl Idempotency {
     /// A longer one is answered 413, and nothing is charged.
     pub fn longest_request(self, bytes: usize) -> Self {
         Self { longest_request: bytes, ..self }
+    }
+
+    /// How long the body of such a request may take to come. A slower one is answered 408, and nothing is charged.
+    pub fn read_within(self, time: Duration) -> Self {
+        Self { read_within: time, ..self }
     }
 
     /// For how long at least the gate knows an identifier that was paid for, and its answer. After that it is a new one:

@@ -8,6 +8,7 @@ use super::{
     access::NotPaid,
     charge::{Charge, CustomBody},
     event, grpc,
+    idempotency::Idempotency,
     offer::Offer,
     paywall::{Paywall, Visit, is_for_people},
     request::{RequestView, Unread},
@@ -44,6 +45,9 @@ enum Kind {
     Malformed,
     Forbidden,
     TooLarge,
+    TooSlow,
+    /// Its nonce is used, and we know nothing of it.
+    Used,
     InProgress,
     Conflict,
     Spent,
@@ -107,10 +111,16 @@ impl Refusal {
         Self::new(Kind::Rejected, reason.as_str())
     }
 
-    /// A payment came that the facilitator does not take.
+    /// A payment came that the facilitator does not take. One that was used may have bought its answer here, and the
+    /// store has forgotten it: that comes without an offer, as in [`spent`](Self::spent).
     pub(super) fn invalid(refusal: payment::Refusal) -> Self {
         let mut this = Self::rejected(short(refusal.reason.as_str()).into());
         this.0.message = refusal.message.as_deref().map(short);
+        if refusal.reason.as_str().ends_with("nonce_already_used") {
+            this.0.kind = Kind::Used;
+            let hint = "this payment was used before; ask without a payment for a new offer";
+            this.0.message.get_or_insert_with(|| hint.to_owned());
+        }
         this.0.payer = refusal.payer;
         this
     }
@@ -179,10 +189,14 @@ impl Refusal {
     }
 
     /// The body of a request that has to be read whole.
-    pub(super) fn unread(why: Unread, limit: usize) -> Self {
+    pub(super) fn unread(why: Unread, limits: Idempotency) -> Self {
+        let Idempotency { longest_request, read_within, .. } = limits;
         match why {
             Unread::TooLong => Self::new(Kind::TooLarge, "request_too_large").explain(format!(
-                "a request with a payment identifier may have {limit} bytes; nothing was charged"
+                "a request with a payment identifier may have {longest_request} bytes; nothing was charged"
+            )),
+            Unread::TooSlow => Self::new(Kind::TooSlow, "request_too_slow").explain(format!(
+                "the body of a request with a payment identifier has {read_within:?} to come; nothing was charged"
             )),
             Unread::Broken => Self::new(Kind::Malformed, "request_incomplete")
                 .explain("the request's body broke off; nothing was charged"),
@@ -277,7 +291,7 @@ impl Refusal {
 
     /// Whether no other option could change it.
     pub(super) fn is_final(&self) -> bool {
-        !matches!(self.0.kind, Kind::Rejected)
+        !matches!(self.0.kind, Kind::Rejected | Kind::Used)
     }
 
     /// What it is, as counters have it.
@@ -288,6 +302,8 @@ impl Refusal {
             Kind::Malformed => "malformed",
             Kind::Forbidden => "forbidden",
             Kind::TooLarge => "too_large",
+            Kind::TooSlow => "too_slow",
+            Kind::Used => "used",
             Kind::InProgress => "in_progress",
             Kind::Conflict => "conflict",
             Kind::Spent => "spent",
@@ -302,10 +318,13 @@ impl Refusal {
 
     fn status(&self) -> StatusCode {
         match self.0.kind {
-            Kind::Unpaid | Kind::Rejected | Kind::Spent | Kind::NotSettled(_) => StatusCode::PAYMENT_REQUIRED,
+            Kind::Unpaid | Kind::Rejected | Kind::Used | Kind::Spent | Kind::NotSettled(_) => {
+                StatusCode::PAYMENT_REQUIRED
+            }
             Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Kind::InProgress | Kind::Conflict => StatusCode::CONFLICT,
             Kind::Pending(_) | Kind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Kind::BadGateway => StatusCode::BAD_GATEWAY,

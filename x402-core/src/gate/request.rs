@@ -54,6 +54,8 @@ pub enum Unread {
     TooLong,
     /// It broke off.
     Broken,
+    /// It did not come in the time it has.
+    TooSlow,
 }
 
 impl RequestView<'_> {

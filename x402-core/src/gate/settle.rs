@@ -1,7 +1,8 @@
 //! Settling: from a verified payment to money that moved.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
+use futures_util::future::poll_immediate;
 use tokio::sync::watch;
 use tracing::Instrument;
 
@@ -53,6 +54,16 @@ impl Settled {
                 Err(refusal)
             }
         }
+    }
+
+    /// Reads what is kept of the answer. If that takes a while, it is written before that the money moved.
+    pub(super) async fn keep<T>(&self, reading: impl Future<Output = T>) -> T {
+        let mut reading = pin!(reading);
+        if let Some(read) = poll_immediate(&mut reading).await {
+            return read;
+        }
+        self.claim.answering(self.receipt.clone()).await;
+        reading.await
     }
 
     /// The answer is on its way; what is kept of it is given to who asks for it again.

@@ -190,21 +190,25 @@ impl PostgresStore {
         }
     }
 
-    async fn purge_now_and_then(&self) {
+    /// Beside what was asked for: nobody waits for it.
+    fn purge_now_and_then(&self) {
         if !self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(PURGE_EVERY) {
             return;
         }
-        let purge = async {
-            let mut lease = self.lease().await?;
+        let this = self.clone();
+        let purge = async move {
+            let mut lease = this.lease().await?;
             let done = sqlx::query(PURGE).execute(&mut **lease).await.map_err(failed)?;
             lease.sound = true;
             Ok(done.rows_affected())
         };
-        match within_patience(purge).await {
-            Ok(rows) => tracing::debug!(rows, "expired records deleted"),
-            // What was asked for has happened, and rows that stay do no harm but for their room.
-            Err(error) => tracing::warn!(%error, "expired records not deleted"),
-        }
+        tokio::spawn(async {
+            match within_patience(purge).await {
+                Ok(rows) => tracing::debug!(rows, "expired records deleted"),
+                // Rows that stay do no harm but for their room.
+                Err(error) => tracing::warn!(%error, "expired records not deleted"),
+            }
+        });
     }
 }
 
@@ -221,7 +225,7 @@ impl ClaimStore for PostgresStore {
     ) -> Result<Swapped, StoreError> {
         let swapped = within_patience(self.swap_now(key, seen, next.as_ref())).await?;
         if swapped == Swapped::Done {
-            self.purge_now_and_then().await;
+            self.purge_now_and_then();
         }
         Ok(swapped)
     }
@@ -235,9 +239,17 @@ impl ClaimStore for PostgresStore {
             Ok(rows)
         })
         .await?;
-        rows.into_iter()
-            .map(|(id, stamp, state, age)| Ok((text(id)?, stored((stamp, state, age))?)))
-            .collect()
+        let open = rows.into_iter().filter_map(|(id, stamp, state, age)| {
+            let id = String::from_utf8_lossy(&id).into_owned();
+            match stored((stamp, state, age)) {
+                Ok(stored) => Some((id, stored)),
+                Err(error) => {
+                    tracing::error!(space, id, %error, "an open record is left out");
+                    None
+                }
+            }
+        });
+        Ok(open.collect())
     }
 }
 
@@ -304,6 +316,9 @@ fn failed(error: sqlx::Error) -> StoreError {
         // Not the error itself: its details quote the row.
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
+            if code == "53100" {
+                return StoreError::full("PostgreSQL has no room on its disk");
+            }
             let hint = match code.as_ref() {
                 "3F000" | "42P01" | "42703" => ": run `PostgresStore::migrate`",
                 _ => "",

@@ -157,9 +157,13 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ClaimStore for RedisStor
             let page = self.run(script.arg(cursor).arg(self.records(space))).await?;
             let (next, found) = page.split_first().ok_or_else(|| StoreError::corrupt("a page of records"))?;
             for record in found.chunks(4) {
-                let id = String::from_utf8(record[0].clone());
-                let id = id.map_err(|_| StoreError::corrupt("the id of a record in UTF-8"))?;
-                open.insert(id, stored(&record[1..])?);
+                let id = String::from_utf8_lossy(&record[0]);
+                match stored(&record[1..]) {
+                    Ok(stored) => {
+                        open.insert(id.into_owned(), stored);
+                    }
+                    Err(error) => tracing::error!(space, %id, %error, "an open record is left out"),
+                }
             }
             if next == b"0" {
                 return Ok(open);
@@ -190,6 +194,8 @@ fn stored(found: &[Vec<u8>]) -> Result<Stored, StoreError> {
 fn failed(error: RedisError) -> StoreError {
     match error.kind() {
         ErrorKind::UnexpectedReturnType => StoreError::corrupt("what the scripts answer"),
+        // Nothing was written: a script is refused before its first writing.
+        _ if error.code() == Some("OOM") => StoreError::full("Redis has reached its `maxmemory`"),
         // Somebody else has put something else under the name of a record or of an index.
         _ if error.code() == Some("WRONGTYPE") => StoreError::corrupt("a record under the name of one"),
         _ => StoreError::unavailable(error),

@@ -14,7 +14,7 @@ use alloy::providers::DynProvider;
 use tokio::{sync::Mutex as Turn, time::Instant};
 use tracing::{info, warn};
 
-use super::rpc::Fault;
+use super::fault::Fault;
 
 /// How long an endpoint is used before it is asked again where it stands.
 const FRESH: Duration = Duration::from_secs(30);

@@ -3,6 +3,7 @@
 mod account;
 pub(crate) mod contracts;
 mod endpoints;
+mod fault;
 mod rpc;
 #[cfg(test)]
 pub(crate) mod scripted;
@@ -10,4 +11,5 @@ mod transport;
 mod words;
 
 pub(crate) use account::{Account, Departure, Sent, Transaction};
-pub(crate) use rpc::{Fault, Fees, Log, Receipt, Rpc};
+pub(crate) use fault::Fault;
+pub(crate) use rpc::{Fees, Log, Receipt, Rpc};

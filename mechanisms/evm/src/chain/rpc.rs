@@ -1,16 +1,16 @@
-//! The calls a facilitator makes to a chain's endpoint, and what can go wrong with them.
+//! The calls a facilitator makes to a chain's endpoints.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use alloy::{
     providers::{DynProvider, Provider, RootProvider},
     rpc::{
         client::RpcClient,
-        json_rpc::{ErrorPayload, RpcError, RpcRecv, RpcSend},
+        json_rpc::{RpcRecv, RpcSend},
         types::TransactionRequest,
     },
     sol_types::{SolCall, SolEvent},
-    transports::{TransportError, TransportErrorKind},
+    transports::TransportError,
 };
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
 use futures_util::future::join_all;
@@ -20,7 +20,8 @@ use tokio::time::timeout;
 
 use super::{
     endpoints::{Endpoint, Endpoints, Head},
-    transport::{HttpFault, HttpTransport},
+    fault::{ENDPOINT, Fault, FaultKind},
+    transport::HttpTransport,
     words::{say_known, say_refused},
 };
 use crate::{
@@ -28,8 +29,6 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
-/// What the endpoint is called in texts that callers see, too.
-const ENDPOINT: &str = "the RPC endpoint";
 /// How long to wait for endpoints to say where they stand, where another one can be asked instead.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -42,27 +41,6 @@ pub(crate) struct Rpc {
     chain_id: u64,
     pub(crate) timeout: Duration,
     pub(crate) clock: Clock,
-}
-
-/// A call the endpoint did not do. Says nothing about the payment.
-#[derive(Debug, Clone)]
-pub(crate) struct Fault {
-    method: &'static str,
-    kind: FaultKind,
-}
-
-#[derive(Debug, Clone)]
-enum FaultKind {
-    /// The endpoint answered with an error.
-    Answered { code: i64, message: String, reverted: bool, busy: bool },
-    /// The request did not leave.
-    NotSent(String),
-    /// The request may have been worked on.
-    NoAnswer(String),
-    /// The endpoint will not do, and was not asked.
-    Unfit(String),
-    /// None was asked.
-    AllAside { endpoints: usize, last: Box<Fault> },
 }
 
 /// What a unit of gas costs.
@@ -431,129 +409,6 @@ impl Rpc {
     }
 }
 
-impl Fault {
-    /// The call was done, and the contract said no.
-    pub(crate) fn is_revert(&self) -> bool {
-        matches!(self.kind, FaultKind::Answered { reverted: true, .. })
-    }
-
-    pub(crate) fn was_not_sent(&self) -> bool {
-        matches!(self.kind, FaultKind::NotSent(_) | FaultKind::Unfit(_) | FaultKind::AllAside { .. })
-    }
-
-    /// The endpoint is down or busy, or talks nonsense: another one may do better with anything.
-    fn is_trouble(&self) -> bool {
-        match &self.kind {
-            FaultKind::Answered { busy, .. } => *busy,
-            FaultKind::NotSent(_) | FaultKind::NoAnswer(_) | FaultKind::Unfit(_) => true,
-            FaultKind::AllAside { .. } => false,
-        }
-    }
-
-    /// The endpoint is another one than it should be.
-    pub(crate) fn is_unfit(&self) -> bool {
-        matches!(self.kind, FaultKind::Unfit(_))
-    }
-
-    /// The endpoint's words, in lower case, if it answered.
-    pub(crate) fn answer(&self) -> Option<String> {
-        match &self.kind {
-            FaultKind::Answered { message, .. } => Some(message.to_lowercase()),
-            _ => None,
-        }
-    }
-}
-
-impl Fault {
-    fn late(method: &'static str, patience: Duration) -> Self {
-        Self { method, kind: FaultKind::NoAnswer(format!("no answer within {} ms", patience.as_millis())) }
-    }
-
-    /// An endpoint that is, or does, this.
-    fn unfit(what: impl Into<String>) -> Self {
-        Self { method: "eth_chainId", kind: FaultKind::Unfit(what.into()) }
-    }
-
-    pub(super) fn behind(head: u64, furthest: u64) -> Self {
-        Self::unfit(format!("is behind: its newest block is {head}, and another endpoint's {furthest}"))
-    }
-
-    /// An endpoint that reports a transaction's log and does not know the transaction.
-    pub(crate) fn lost_transaction() -> Self {
-        let what = "it reported a log of a transaction that it does not know";
-        Self { method: "eth_getTransactionByHash", kind: FaultKind::NoAnswer(what.into()) }
-    }
-
-    /// An endpoint on which a nonce is used, and that shows no log of its use.
-    pub(crate) fn lost_log() -> Self {
-        let what = "the nonce is used, and no log of its use was found in the blocks that were searched";
-        Self { method: "eth_getLogs", kind: FaultKind::NoAnswer(what.into()) }
-    }
-
-    /// What went wrong with this endpoint.
-    pub(crate) fn of(&self, endpoint: &str) -> String {
-        let method = self.method;
-        match &self.kind {
-            FaultKind::Answered { code, message, .. } => {
-                format!("{endpoint} answered {method} with error {code}: {message}")
-            }
-            FaultKind::NotSent(what) => format!("{method} did not reach {endpoint}: {what}"),
-            FaultKind::NoAnswer(what) => format!("{method} got no answer from {endpoint}: {what}"),
-            FaultKind::Unfit(what) => format!("{endpoint} {what}"),
-            FaultKind::AllAside { endpoints, last } => {
-                format!("all {endpoints} RPC endpoints are set aside for now, the last one because {last}")
-            }
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.of(ENDPOINT))
-    }
-}
-
-impl FaultKind {
-    fn of(error: TransportError) -> Self {
-        match error {
-            RpcError::ErrorResp(answer) => Self::answered(&answer),
-            RpcError::UnsupportedFeature(feature) => {
-                Self::Answered { code: 0, message: format!("no {feature}"), reverted: false, busy: false }
-            }
-            RpcError::Transport(kind) => match kind.as_http_error() {
-                Some(http) => Self::NoAnswer(format!("HTTP status {}", http.status)),
-                None => Self::of_transport(&kind),
-            },
-            RpcError::NullResp => Self::NoAnswer("the answer was null".into()),
-            RpcError::DeserError { .. } => Self::NoAnswer("the answer was not of the expected shape".into()),
-            RpcError::SerError(_) | RpcError::LocalUsageError(_) => {
-                Self::NotSent("the request could not be made".into())
-            }
-        }
-    }
-
-    fn of_transport(kind: &TransportErrorKind) -> Self {
-        let custom = kind.as_custom().and_then(|error| error.downcast_ref::<HttpFault>());
-        match custom {
-            Some(HttpFault::NotConnected) => Self::NotSent(HttpFault::NotConnected.to_string()),
-            Some(fault) => Self::NoAnswer(fault.to_string()),
-            // A transport that is not ours: its words may hold its URL.
-            None => Self::NoAnswer("the transport failed".into()),
-        }
-    }
-
-    fn answered(answer: &ErrorPayload) -> Self {
-        let message = answer.message.to_lowercase();
-        let vm = ["revert", "vm execution", "invalid opcode", "out of gas", "gas required exceeds"];
-        let busy = answer.is_retry_err();
-        let reverted = !busy
-            && (answer.code == 3
-                || answer.as_revert_data().is_some()
-                || vm.iter().any(|words| message.contains(words)));
-        Self::Answered { code: answer.code, message: presentable(&answer.message), reverted, busy }
-    }
-}
-
 impl Endpoint {
     /// What it is called, for whoever runs the facilitator.
     fn name(&self) -> String {
@@ -564,53 +419,4 @@ impl Endpoint {
 /// Of answers of which none is good.
 fn first_fault<T>(answers: Vec<Result<T, Fault>>) -> Fault {
     answers.into_iter().find_map(Result::err).expect("one of them failed")
-}
-
-/// An endpoint's words, without what might be a signature or a URL, and no longer than a line.
-fn presentable(message: &str) -> String {
-    let mut words = String::new();
-    for word in message.split_whitespace() {
-        if words.chars().count() + word.chars().count() > 160 {
-            words.push_str(" …");
-            break;
-        }
-        if !words.is_empty() {
-            words.push(' ');
-        }
-        let secret = word.len() > 70 || word.contains("://");
-        words.push_str(if secret { "…" } else { word });
-    }
-    words.retain(|letter| !letter.is_control());
-    words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_endpoints_words_are_cut_down() {
-        let raw = format!("bad transaction 0x{} at https://rpc.example/KEY", "ab".repeat(200));
-        assert_eq!(presentable(&raw), "bad transaction …");
-        assert_eq!(presentable("see https://rpc.example/KEY now"), "see … now");
-        assert_eq!(presentable("nonce too low:\u{1b} next 4"), "nonce too low: next 4");
-    }
-
-    #[test]
-    fn a_revert_is_told_from_trouble() {
-        let answered = |code: i64, message: &str| {
-            let json = json!({ "code": code, "message": message }).to_string();
-            Fault { method: "eth_call", kind: FaultKind::answered(&serde_json::from_str(&json).unwrap()) }
-        };
-        for (code, message) in
-            [(3, "execution reverted"), (-32000, "execution reverted: no"), (-32015, "VM execution error.")]
-        {
-            assert!(answered(code, message).is_revert(), "{message}");
-        }
-        for (code, message) in
-            [(-32005, "limit exceeded"), (429, "Too Many Requests"), (-32000, "header not found")]
-        {
-            assert!(!answered(code, message).is_revert(), "{message}");
-        }
-    }
 }

@@ -24,6 +24,7 @@
 mod entry;
 mod identified;
 mod kept;
+mod patient;
 mod place;
 mod record;
 
@@ -44,7 +45,7 @@ use self::{
     identified::{Bound, Identified},
     record::{Unwritten, Written},
 };
-pub(super) use self::{identified::Identifier, kept::KeptAnswer, place::Place};
+pub(super) use self::{identified::Identifier, kept::KeptAnswer, patient::Patient, place::Place};
 use super::{
     event::{Listeners, PaymentEvent, PaymentState},
     offer::Matched,
@@ -92,6 +93,23 @@ impl Claims {
         background: Background,
     ) -> Arc<Self> {
         Arc::new(Self { store, lease, listeners, background, live: Default::default() })
+    }
+
+    /// Waits until no claim's end is still to be written. Those are tried again with every renewal.
+    pub(super) async fn written(&self) {
+        while self.are_ends_due().await {
+            tokio::time::sleep(self.lease / record::RENEWALS).await;
+        }
+    }
+
+    async fn are_ends_due(&self) -> bool {
+        let live: Vec<_> = self.live().values().cloned().collect();
+        for written in live {
+            if written.lock().await.last {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether a payment of this identity is held.
@@ -421,6 +439,13 @@ impl Claim {
     /// The money surely did not move.
     pub(super) fn released(&mut self) {
         self.open_mut().taken.after = After::Released;
+    }
+
+    /// The money moved, and its answer takes a while: whoever takes this up knows that much.
+    pub(super) async fn answering(&self, receipt: Receipt) {
+        // Without it, its facilitator is asked once more.
+        let _ = self.write_held(&Debt::Unserved(receipt)).await;
+        failpoint("gate-answering");
     }
 
     /// The money moved, and an answer is owed for it.

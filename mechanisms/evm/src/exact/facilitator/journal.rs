@@ -76,6 +76,16 @@ pub(super) enum Written {
     Lost(Option<Entry>),
 }
 
+impl Entry {
+    /// What was sent for this authorization, if it has no answer yet.
+    pub(super) fn sent_for(&self, asked: &Asked) -> Option<&Sent> {
+        match &self.step {
+            Step::Sent(sent) if self.asked.hash == asked.hash => Some(sent),
+            _ => None,
+        }
+    }
+}
+
 impl Journal {
     /// In this process.
     pub(super) fn in_memory(network: &Network, chain_id: u64) -> Self {

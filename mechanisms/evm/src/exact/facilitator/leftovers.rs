@@ -11,7 +11,7 @@ use tokio::{
     sync::{OnceCell, watch},
     time::timeout,
 };
-use tracing::{Instrument, Span, debug, info, warn};
+use tracing::{Instrument, Span, info, warn};
 use x402_core::facilitator::FacilitatorError;
 
 use super::{
@@ -95,11 +95,10 @@ impl ExactFacilitator {
             let mut still = Vec::new();
             for entry in open {
                 let id = entry.id.clone();
-                match self.look_up_one(entry).await {
-                    Some(entry) => still.push(entry),
-                    None => {
-                        self.leftovers.0.open.send_if_modified(|open| open.remove(&id).is_some());
-                    }
+                let (left, stands_in_the_way) = self.look_up_one(entry).await;
+                still.extend(left);
+                if !stands_in_the_way {
+                    self.leftovers.0.open.send_if_modified(|open| open.remove(&id).is_some());
                 }
             }
             open = still;
@@ -111,38 +110,41 @@ impl ExactFacilitator {
         }
     }
 
-    /// The entry, if it is to be looked up once more.
-    async fn look_up_one(&self, entry: Entry) -> Option<Entry> {
+    /// The entry, if it is to be looked up once more, and whether the payer's next payments wait for it.
+    async fn look_up_one(&self, entry: Entry) -> (Option<Entry>, bool) {
         // Whoever asked for it again, or another facilitator, may have been quicker.
         let entry = match self.journal.find_by_id(&entry.id).await {
             Ok(Some(entry)) => entry,
-            Ok(None) => return None,
+            Ok(None) => return (None, false),
             Err(failure) => {
                 warn!(%failure, "an earlier settlement is looked up again later");
-                return Some(entry);
+                return (Some(entry), true);
             }
         };
-        let Step::Sent(sent) = &entry.step else { return None };
+        let Step::Sent(sent) = &entry.step else { return (None, false) };
         match self.look(&entry.asked, sent).await {
             Ok(Look::Came(answer)) => {
                 let answer = self.conclude(&entry.asked, Some(&entry), answer).await;
                 self.report(&entry.asked, &Ok(answer));
-                None
+                (None, false)
             }
-            Ok(Look::Waits) => Some(entry),
+            Ok(Look::Waits) => (Some(entry), true),
+            // Nothing more can come of it, so nothing has to wait.
+            Ok(Look::Used(fault)) => {
+                warn!(%fault, tx = %sent.hash, "an earlier settlement is looked up again later");
+                (Some(entry), false)
+            }
             Ok(Look::Nowhere) => {
                 info!(tx = %sent.hash, "an earlier settlement is not on chain: it is sent again when it is asked for");
-                None
+                (None, false)
             }
             Ok(Look::Dead) => {
-                if let Err(failure) = self.journal.remove(&entry).await {
-                    debug!(%failure, "a settlement that came to nothing stays in the store for now");
-                }
-                None
+                info!(tx = %sent.hash, "an earlier settlement can never be mined: another one is sent when it is asked for");
+                (None, false)
             }
             Err(error) => {
                 warn!(%error, "an earlier settlement is looked up again later");
-                Some(entry)
+                (Some(entry), true)
             }
         }
     }

@@ -44,18 +44,24 @@ impl ExactFacilitator {
         self.check_for_payment().await.map_err(|error| unacted(&error))?;
         let (ready, fees, head) =
             tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees(), self.rpc.block_number());
+        let replaced = over.as_ref().and_then(|entry| entry.sent_for(asked)).cloned();
         let ready = match ready {
             Ok(ready) => ready,
-            Err(stop) => return self.stopped_before_sending(asked, over, stop).await,
+            Err(stop) => return self.stopped_before_sending(asked, over, replaced, stop).await,
         };
         let fees = fees.map_err(|fault| unacted(&self.trouble(&fault)))?;
         // Only a hint where to look for what others do with the authorization.
         let head = head.ok();
         let transaction =
             Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees, head };
-        match self.send(asked, over, &transaction).await? {
-            Some(entry) => self.outcome(&entry).await.map(Next::Answer),
-            None => Ok(Next::LookAgain),
+        let Some(entry) = self.send(asked, over, &transaction).await? else { return Ok(Next::LookAgain) };
+        let answer = self.outcome(&entry).await?;
+        match (replaced, entry.sent_for(asked)) {
+            // Whoever watches the one before is told of this one first, or its failure would say nothing to them.
+            (Some(_), Some(sent)) if matches!(answer, SettleResponse::Failed(_)) => {
+                Ok(Next::Answer(self.pending(asked, sent)))
+            }
+            _ => Ok(Next::Answer(answer)),
         }
     }
 
@@ -109,6 +115,7 @@ impl ExactFacilitator {
         &self,
         asked: &Asked,
         over: Option<Entry>,
+        replaced: Option<Sent>,
         stop: Stop,
     ) -> Result<Next, FacilitatorError> {
         let refusal = match stop {
@@ -132,7 +139,11 @@ impl ExactFacilitator {
                 }
             }
         }
-        Ok(Next::Answer(self.refused_of(asked, refusal)))
+        Ok(Next::Answer(match replaced {
+            // Whoever watches it is told that it came to nothing.
+            Some(sent) => self.failed(asked, refusal.reason, Some(sent.hash)),
+            None => self.refused_of(asked, refusal),
+        }))
     }
 
     /// What became of an earlier attempt's transaction, whoever sent it; `None` if it can never be mined, or the journal
@@ -179,7 +190,11 @@ impl ExactFacilitator {
 
     /// The same at one glance, without sending anything or waiting.
     pub(super) async fn look(&self, asked: &Asked, sent: &Sent) -> Result<Look, FacilitatorError> {
-        Ok(match self.fate(asked, sent).await.map_err(|fault| self.trouble(&fault))? {
+        let fate = match self.fate(asked, sent).await {
+            Err(fault) if fault.is_lost_log() => return Ok(Look::Used(fault)),
+            fate => fate.map_err(|fault| self.trouble(&fault))?,
+        };
+        Ok(match fate {
             Fate::Known => match self.mined(sent.hash).await.map_err(|fault| self.trouble(&fault))? {
                 Some(receipt) => Look::Came(self.judge(asked, sent, &receipt).await?),
                 None => Look::Waits,
@@ -438,6 +453,8 @@ pub(super) enum Look {
     Came(SettleResponse),
     /// It waits to be mined.
     Waits,
+    /// Its nonce is used, and no log shows by what.
+    Used(Fault),
     /// It is nowhere, and may yet be sent again.
     Nowhere,
     /// It can never be mined.

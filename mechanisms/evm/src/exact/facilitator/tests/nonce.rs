@@ -331,3 +331,52 @@ async fn what_has_its_answer_is_not_valid_any_more() {
         assert_eq!(matches!(verified, VerifyResponse::Valid { .. }), status == "0x0", "{verified:?}");
     }
 }
+
+/// Another transaction of the account takes the place of ours, and the next one reverts, or is not even sent. Whoever
+/// watches the first is told of its end in a way that they can know it.
+#[tokio::test(start_paused = true)]
+async fn who_watches_a_replaced_transaction_hears_of_its_end() {
+    for sent_again in [true, false] {
+        let (node, is_replaced) = (Node::default(), Arc::new(AtomicBool::new(false)));
+        let facilitator = over(&node, {
+            let (node, is_replaced) = (node.clone(), is_replaced.clone());
+            move |method, parameters| {
+                let is_replaced = is_replaced.load(Ordering::SeqCst);
+                match method {
+                    "eth_sendRawTransaction" if !is_replaced => {
+                        if node.hashes().is_empty() {
+                            node.take(parameters);
+                        }
+                        Some(Reply::Broken)
+                    }
+                    "eth_call" if is_state_call(method, parameters) => Some(Reply::Is(json!(B256::ZERO))),
+                    "eth_estimateGas" if is_replaced && !sent_again => {
+                        Some(Reply::Error(3, "execution reverted"))
+                    }
+                    "eth_getTransactionCount" if is_replaced => Some(Reply::Is(json!("0x6"))),
+                    "eth_getTransactionReceipt"
+                        if !is_replaced || parameters[0] == json!(node.hashes()[0]) =>
+                    {
+                        Some(Reply::Is(Value::Null))
+                    }
+                    "eth_getTransactionReceipt" => Some(Reply::Is(receipt("0x0", &[]))),
+                    _ => None,
+                }
+            }
+        });
+        let pending = facilitator.settle(&payment()).await.unwrap();
+        let SettleResponse::Pending(first) = pending else { panic!("{pending:?}") };
+        is_replaced.store(true, Ordering::SeqCst);
+        let watched = if sent_again {
+            let pending = facilitator.settle(&payment()).await.unwrap();
+            let SettleResponse::Pending(second) = pending else { panic!("{pending:?}") };
+            assert_ne!(second.transaction, first.transaction);
+            second.transaction
+        } else {
+            first.transaction
+        };
+        let failed = facilitator.settle(&payment()).await.unwrap();
+        let SettleResponse::Failed(failure) = failed else { panic!("{failed:?}") };
+        assert_eq!(failure.transaction, Some(watched), "sent again: {sent_again}");
+    }
+}
