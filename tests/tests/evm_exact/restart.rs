@@ -181,6 +181,30 @@ async fn another_one_may_have_paid_meanwhile() {
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
 }
 
+/// The same, where the endpoint shows no log of it: what it was is not known, and that nothing more comes of it is.
+#[tokio::test]
+async fn a_log_that_is_lost_does_not_hold_up_a_payers_next_payment() {
+    let (chain, _) = start().await;
+    let message = authorization(1);
+    let store = FaultyStore::new(writes(0, Write::HangsAfter));
+    crash(facilitator_of(&chain).store(store.clone()), &with(&message), store.hangs.clone()).await;
+    let theirs = send_as(&chain, chain::stranger(), USDC, transfer_call(&message)).await;
+    let endpoint =
+        Endpoint::before(
+            &chain,
+            |method, _| {
+                if method == "eth_getLogs" { Act::Answer(json!([])) } else { Act::Pass }
+            },
+        )
+        .await;
+    let facilitator = facilitator_at(&endpoint.url).store(store.inner.clone());
+    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    let pending = facilitator.settle(&with(&message)).await.unwrap();
+    assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
+    assert_eq!(settled(restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap()), theirs);
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 2);
+}
+
 /// Another transaction took the place of the one that was written down: only then there is a new one.
 #[tokio::test]
 async fn what_can_never_be_mined_is_settled_anew() {

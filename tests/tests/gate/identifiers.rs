@@ -788,7 +788,8 @@ async fn a_killed_instance_has_settled_while_its_answer_was_made(stack: Stack) {
     let lost = killed.pay("/stalls", &payment);
     let known = async {
         let mut last = store.last.subscribe();
-        last.wait_for(|state| state.contains("unserved")).await.unwrap();
+        let written = last.wait_for(|state| state.contains("unserved"));
+        tokio::time::timeout(Duration::from_secs(20), written).await.expect("it is not written").unwrap();
         store.now();
     };
     tokio::select! {
