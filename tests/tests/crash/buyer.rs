@@ -65,7 +65,12 @@ impl Heard {
                 Self::Goods
             }
             _ if answer.count("payment-required") > 0 => Self::Asked(error().unwrap_or_default()),
-            402 if error().as_deref() == Some("duplicate_settlement") => Self::Spent,
+            402 if error().is_some_and(|error| {
+                error == "duplicate_settlement" || error.ends_with("nonce_already_used")
+            }) =>
+            {
+                Self::Spent
+            }
             status => Self::Later(status, error().unwrap_or_default()),
         }
     }

@@ -445,7 +445,6 @@ impl Claim {
     pub(super) async fn answering(&self, receipt: Receipt) {
         // Without it, its facilitator is asked once more.
         let _ = self.write_held(&Debt::Unserved(receipt)).await;
-        failpoint("gate-answering");
     }
 
     /// The money moved, and an answer is owed for it.
