@@ -283,6 +283,18 @@ async fn an_answer_that_is_not_written_down_is_still_told() {
     assert_eq!(settled(answer), hash);
 }
 
+/// And it is written down once the store takes it, though nobody asks.
+#[tokio::test]
+async fn an_answer_that_is_not_written_down_is_looked_up_later() {
+    let (chain, _) = start().await;
+    let store =
+        FaultyStore::new(|number| if (1..=3).contains(&number) { Write::Fails } else { Write::Works });
+    let payment = signed(Version::V2, &requirements()).await;
+    settled(facilitator_of(&chain).store(store.clone()).settle(&payment).await.unwrap());
+    assert_eq!(store.inner.open(SPACE).await.unwrap().len(), 1);
+    until(async || store.inner.open(SPACE).await.unwrap().is_empty()).await;
+}
+
 /// A failure that was on chain is as final as a success.
 #[tokio::test]
 async fn a_failure_on_chain_outlives_a_restart() {

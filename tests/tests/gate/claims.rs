@@ -7,6 +7,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use tokio::{
+    runtime::{Handle, Id},
+    task::yield_now,
+};
 use x402_core::{
     gate::{GateBuilder, PaymentEvent, PaymentState},
     store::{ClaimStore, Key, MemoryStore, Record, Stamp, StoreError, Stored, Swapped},
@@ -26,6 +30,7 @@ pub const CASES: &[Case] = &[
     case!(what_cannot_be_written_before_it_is_settled_is_not_settled),
     case!(what_cannot_be_written_before_it_is_served_is_not_served_and_owed),
     case!(settled_first_no_handler_runs_for_what_cannot_be_written),
+    case!(the_store_is_asked_where_the_gate_was_built),
     case!(a_ledger_hears_of_all_that_happens_to_a_payment),
 ];
 
@@ -217,6 +222,59 @@ async fn settled_first_no_handler_runs_for_what_cannot_be_written(stack: Stack) 
     assert_sold(&insist(&shop, "/first", &payment).await, "/first");
     assert_spent(&shop.pay("/first", &payment).await);
     assert_eq!(shop.visits.get(), 1);
+}
+
+/// A store that notes in which runtimes it is at work, before and after it had to wait.
+#[derive(Clone, Default)]
+struct Traveller {
+    inner: MemoryStore,
+    seen: Arc<Mutex<Vec<Id>>>,
+}
+
+impl Traveller {
+    async fn work(&self) {
+        self.seen.lock().unwrap().push(Handle::current().id());
+        yield_now().await;
+        self.seen.lock().unwrap().push(Handle::current().id());
+    }
+}
+
+impl ClaimStore for Traveller {
+    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        self.work().await;
+        self.inner.load(key).await
+    }
+
+    async fn swap(
+        &self,
+        key: &Key,
+        seen: Option<Stamp>,
+        next: Option<Record>,
+    ) -> Result<Swapped, StoreError> {
+        self.work().await;
+        self.inner.swap(key, seen, next).await
+    }
+
+    async fn open(&self, space: &str) -> Result<BTreeMap<String, Stored>, StoreError> {
+        self.work().await;
+        self.inner.open(space).await
+    }
+}
+
+/// A worker of a framework may be busy, or end: a connection that is made there would be of no use to all others.
+async fn the_store_is_asked_where_the_gate_was_built(stack: Stack) {
+    let store = Traveller::default();
+    let script = Script::new().on_settle([Act::Yes, Act::Pending, Act::Pending, Act::Yes]);
+    let shop = Shop::open_with(stack, script, |gate| gate.store(store.clone())).await;
+    let payment = shop.v2("/cheap").await;
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+    assert_spent(&shop.pay("/cheap", &payment).await);
+    let payment = shop.v2("/cheap").await;
+    assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
+    assert_eq!(shop.pay("/fails", &shop.v2("/fails").await).await.status, 500);
+    let seen = store.seen.lock().unwrap().clone();
+    assert!(seen.len() > 20 && seen.iter().all(|id| *id == Handle::current().id()), "{seen:?}");
 }
 
 async fn a_ledger_hears_of_all_that_happens_to_a_payment(stack: Stack) {

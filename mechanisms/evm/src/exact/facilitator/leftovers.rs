@@ -82,7 +82,7 @@ impl ExactFacilitator {
     pub(super) fn look_up_later(&self, entry: Entry) {
         let this = self.clone();
         let work = async move {
-            tokio::time::sleep(LONGEST_PAUSE).await;
+            tokio::time::sleep(FIRST_PAUSE).await;
             this.look_up(vec![entry]).await;
         };
         let work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(work.instrument(Span::current()));
