@@ -1,8 +1,12 @@
 //! What the gate costs a request, in process: `cargo bench -p x402-tests`.
 //!
-//! Read the medians against `bare`, the same handler without a gate.
+//! Read the medians against `bare`, the same handler without a gate. `paid_once` is a whole payment with a facilitator that
+//! answers at once: what is not the gate's are the stores, which wait for their servers.
 
-use std::sync::OnceLock;
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex},
+};
 
 use axum::{
     Router,
@@ -11,7 +15,7 @@ use axum::{
     routing::get,
 };
 use divan::Bencher;
-use tokio::runtime::Runtime;
+use shared::{RUNTIME, STORES, stop, store};
 use tower::ServiceExt;
 use x402_axum::GateExt;
 use x402_core::{
@@ -23,22 +27,23 @@ use x402_core::{
 };
 use x402_tests::{chain, script::Script};
 
+mod shared;
+
 fn main() {
     divan::main();
+    stop();
 }
 
-fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
-}
-
-fn app() -> Router {
-    static APP: OnceLock<Router> = OnceLock::new();
+/// A service whose gate keeps its claims in the store of this name.
+fn app(name: &str) -> Router {
+    static APPS: LazyLock<Mutex<HashMap<String, Router>>> = LazyLock::new(Mutex::default);
     let build = || {
-        let _inside = runtime().enter();
+        let store = store(name);
+        let _inside = RUNTIME.enter();
         let gate = PaymentGate::builder("https://bench.test")
             .facilitator(Script::new())
             .scheme(x402_evm::exact::server())
+            .store(store)
             .build()
             .expect("a gate");
         let payee = chain::merchant().address();
@@ -48,10 +53,10 @@ fn app() -> Router {
             .route("/paid/{id}", get(async || "goods"))
             .route("/free/{id}", get(async || "goods"));
         let gated = gate.charge_routes(routes, prices).expect("routes");
-        runtime().block_on(gate.ready());
+        RUNTIME.block_on(gate.ready());
         gated.route("/bare/{id}", get(async || "goods"))
     };
-    APP.get_or_init(build).clone()
+    APPS.lock().expect("no bench panicked").entry(name.to_owned()).or_insert_with(build).clone()
 }
 
 fn request(path: &str) -> Request<Body> {
@@ -59,7 +64,11 @@ fn request(path: &str) -> Request<Body> {
 }
 
 fn answer(request: Request<Body>) -> axum::response::Response {
-    runtime().block_on(app().oneshot(request)).expect("an answer")
+    answer_of(STORES[0], request)
+}
+
+fn answer_of(store: &str, request: Request<Body>) -> axum::response::Response {
+    RUNTIME.block_on(app(store).oneshot(request)).expect("an answer")
 }
 
 fn offer() -> PaymentRequired {
@@ -70,7 +79,7 @@ fn offer() -> PaymentRequired {
 fn paid(offer: &PaymentRequired) -> Request<Body> {
     let client = x402_evm::exact::client(chain::payer());
     let accepted = offer.accepts[0].clone();
-    let payload = runtime().block_on(client.sign(offer.version, &accepted)).expect("a signature");
+    let payload = RUNTIME.block_on(client.sign(offer.version, &accepted)).expect("a signature");
     let payment = PaymentPayload {
         version: offer.version,
         resource: Some(offer.resource.clone()),
@@ -97,11 +106,11 @@ fn unpaid(bencher: Bencher<'_, '_>) {
     bencher.with_inputs(|| request("/paid/1")).bench_values(answer);
 }
 
-#[divan::bench(sample_count = 200, sample_size = 1)]
-fn paid_once(bencher: Bencher<'_, '_>) {
+#[divan::bench(args = STORES, sample_count = 200, sample_size = 1)]
+fn paid_once(bencher: Bencher<'_, '_>, store: &str) {
     let offer = offer();
     bencher.with_inputs(|| paid(&offer)).bench_values(|request| {
-        let answer = answer(request);
+        let answer = answer_of(store, request);
         assert_eq!(answer.status(), StatusCode::OK);
         answer
     });
