@@ -89,11 +89,11 @@ impl Facilitator for Remote {
         unreachable!("nobody runs what asks for it")
     }
 
-    async fn verify(&self, _: &Payment) -> Result<VerifyResponse, FacilitatorError> {
+    async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
         let Self(process) = self;
         process.step().await;
         let (trouble, refused) = {
-            let chain = lock(&process.world.chain);
+            let chain = lock(process.world.chain(payment));
             (!chain.calm && one_in(12), chain.watchful && chain.has_moved())
         };
         process.step().await;
@@ -112,7 +112,7 @@ impl Facilitator for Remote {
         count(&process.world.tally.settlements_asked);
         process.note(|| "asks to settle".to_owned());
         let _at_work = AtWork::begin(&process.world);
-        let failed_before = lock(&process.world.chain).failed;
+        let failed_before = lock(process.world.chain(payment)).failed;
         process.step().await;
         let answer = answer(&process.world, payment, failed_before);
         process.note(|| match &answer {
@@ -129,7 +129,7 @@ fn answer(
     payment: &Payment,
     failed_before: u32,
 ) -> Result<SettleResponse, FacilitatorError> {
-    let mut chain = lock(&world.chain);
+    let mut chain = lock(world.chain(payment));
     let lost = || Err(FacilitatorError::new(FacilitatorErrorKind::NoAnswer, "lost"));
     let failed = |transaction| {
         Ok(SettleResponse::Failed(SettleFailure {
@@ -154,12 +154,12 @@ fn answer(
         1 => lost(),
         2 if chain.sent == 0 => {
             drop(chain);
-            let world = world.clone();
+            let (world, payment) = (world.clone(), payment.clone());
             world.clone().spawn(async move {
                 for _ in 0..thread_rng().gen_range(1..20) {
                     Pause(false).await;
                 }
-                let mut chain = lock(&world.chain);
+                let mut chain = lock(world.chain(&payment));
                 // Likewise.
                 if chain.sent == 0 {
                     chain.settle();

@@ -12,6 +12,10 @@
 //! - Who paid had an answer; unless it was on its way when the instance was killed, or the client went away.
 //! - As long as no lease passes, one is at work; and no handler runs for what is spent.
 //!
+//! Where clients name what they pay for, and one tries to pay with another payment for the same, too:
+//!
+//! - Of both, one moves money; the other is refused for good, whenever it comes.
+//!
 //! What the facilitator tells is true: who is told that a transaction failed may take the payment for unpaid. One that
 //! tells it while an earlier question may still make it send another transaction breaks the third law.
 //!
@@ -37,7 +41,7 @@ use shuttle::{
 };
 use tokio::{runtime::Runtime, sync::watch};
 
-use self::world::{AtWork, Pause, Process, STEPS, Tally, World, count, lock, one_in};
+use self::world::{AtWork, OTHER, Pause, Process, STEPS, Tally, World, count, one_in};
 use super::{
     super::{
         builder::GateInner,
@@ -67,9 +71,11 @@ fn a_payment_is_never_granted_twice_and_nobody_who_paid_is_refused_for_good() {
     };
     println!("seed {seed}");
     let tally = Arc::new(Tally::default());
-    explore(RandomScheduler::new_from_seed(seed, schedules), &tally);
-    for depth in [3, 8] {
-        explore(PctScheduler::new_from_seed(seed, depth, schedules), &tally);
+    for named in [false, true] {
+        explore(RandomScheduler::new_from_seed(seed, schedules), named, &tally);
+        for depth in [3, 8] {
+            explore(PctScheduler::new_from_seed(seed, depth, schedules), named, &tally);
+        }
     }
     println!("{tally:#?}");
     for happened in [&tally.kills, &tally.lost_answers, &tally.leaps, &tally.hang_ups, &tally.unheard] {
@@ -77,18 +83,18 @@ fn a_payment_is_never_granted_twice_and_nobody_who_paid_is_refused_for_good() {
     }
 }
 
-fn explore(scheduler: impl Scheduler + 'static, tally: &Arc<Tally>) {
+fn explore(scheduler: impl Scheduler + 'static, named: bool, tally: &Arc<Tally>) {
     let mut config = Config::new();
     config.stack_size = 0x40000; // unoptimised futures are large
     let tally = tally.clone();
-    Runner::new(scheduler, config).run(move || shuttle::future::block_on(execute(tally.clone())));
+    Runner::new(scheduler, config).run(move || shuttle::future::block_on(execute(tally.clone(), named)));
 }
 
 /// One schedule, from the first request to the last.
-async fn execute(tally: Arc<Tally>) {
+async fn execute(tally: Arc<Tally>, named: bool) {
     // It gives a gate what it is made of, and never runs.
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let world = World::new(tally);
+    let world = World::new(tally, named);
     let timing = if one_in(2) { SettleTiming::BeforeHandler } else { SettleTiming::AfterHandler };
     let instances = ["one", "two", "three"].map(|name| {
         let doom = one_in(2).then(|| thread_rng().gen_range(0..STEPS / 3));
@@ -117,7 +123,9 @@ async fn check(world: &Arc<World>, instances: &[Instance], last: &Instance, timi
     };
     let mut answers = Vec::new();
     // A lease for what is at work no more; another for who settles late and is then served.
-    while answers.len() < 4 && answers.last() != Some(&"spent") {
+    // Both payments, in turn, where there are two.
+    let end: &[_] = if world.named { &["conflict", "conflict"] } else { &["spent"] };
+    while answers.len() < 4 * end.len() && !answers.ends_with(end) {
         for instance in instances {
             instance.process.doomed_never();
             if !instance.process.is_killed() {
@@ -129,7 +137,8 @@ async fn check(world: &Arc<World>, instances: &[Instance], last: &Instance, timi
             }
         }
         world.leap();
-        let told = last.process.spawn(last.clone().present(timing, Ending::Answers));
+        let other = world.named && answers.len() % 2 == 1;
+        let told = last.process.spawn(last.clone().present(timing, Ending::Answers, other));
         world.quiet().await;
         answers.push(match told.await {
             Ok(Ok(())) => "served",
@@ -139,15 +148,15 @@ async fn check(world: &Arc<World>, instances: &[Instance], last: &Instance, timi
         world.note(|| format!("presented again: {answers:?}"));
     }
     let grants = world.grants.load(Relaxed);
-    let transfers = u64::from(lock(&world.chain).has_moved());
+    let transfers = world.transfers();
     let unheard = world.unheard.load(Relaxed);
     world.tally.transfers.fetch_add(transfers, Relaxed);
     world.tally.grants.fetch_add(grants, Relaxed);
     count(&world.tally.schedules);
-    if grants > transfers {
+    if grants > transfers || transfers > 1 {
         fail(format!("{grants} answers left, and the money moved {transfers} times"));
     }
-    if answers.last() != Some(&"spent") {
+    if !answers.ends_with(end) {
         fail(format!("unresolved: it is {answers:?}"));
     }
     if grants == 0 && !unheard {
@@ -235,7 +244,11 @@ impl Instance {
         let patience = if one_in(4) { thread_rng().gen_range(0..20) } else { u32::MAX };
         let process = self.process.clone();
         process.note(|| format!("a request, whose handler {ending:?}"));
-        let mut work = Box::pin(self.present(timing, ending));
+        let other = self.process.world.named && one_in(2);
+        process.note(|| {
+            if other { "with the other payment".to_owned() } else { "with the first payment".to_owned() }
+        });
+        let mut work = Box::pin(self.present(timing, ending, other));
         let mut polls = 0;
         let outcome = poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
@@ -257,13 +270,24 @@ impl Instance {
     }
 
     /// The way of a request through the gate, as admission has it.
-    async fn present(self, timing: SettleTiming, ending: Ending) -> Result<(), Refusal> {
-        count(&self.process.world.tally.presented);
-        let (claims, identity) = (&self.gate.claims, identity("a", "x"));
+    async fn present(self, timing: SettleTiming, ending: Ending, other: bool) -> Result<(), Refusal> {
+        let world = &self.process.world;
+        count(&world.tally.presented);
+        let claims = &self.gate.claims;
+        let (identity, mut payment) =
+            (if other { identity("b", "y") } else { identity("a", "x") }, payment());
+        if other {
+            payment.payload.payload["signature"] = OTHER.into();
+        }
+        let named = world.named.then(|| {
+            let id = "a-name-of-16-letters".parse().expect("an identifier");
+            (Identifier::new("https://a.b", &id, "the request".to_owned()), Duration::from_secs(3600))
+        });
         // Nothing that is asked for matches it any more: its place may have another price by now.
         let outdated = one_in(3) && claims.holds(&identity).await?;
-        let payment = if outdated { None } else { Some(payment()) };
-        let claim = claims.claim(payment, identity, place(1, "/")).await?;
+        let payment = (!outdated).then_some(payment);
+        let taking = claims.take_as(payment, identity, place(1, "/"), named).await?;
+        let Taking::Claimed(claim) = taking else { unreachable!("no answer is kept") };
         let verified = Verified::verify(&self.gate, claim).await?;
         match timing {
             SettleTiming::BeforeHandler => {

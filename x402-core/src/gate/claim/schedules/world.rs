@@ -23,7 +23,10 @@ use super::{
     LEASE,
     chain::Chain,
 };
-use crate::store::{ClaimStore, Key, Record, Stamp, StoreError, Stored, Swapped};
+use crate::{
+    payment::Payment,
+    store::{ClaimStore, Key, Record, Stamp, StoreError, Stored, Swapped},
+};
 
 /// What is told of all executions.
 #[derive(Debug, Default)]
@@ -45,6 +48,9 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// The signature of the other payment.
+pub(super) const OTHER: &str = "0x5";
+
 /// One in `n`; never for 0.
 pub(super) fn one_in(n: u32) -> bool {
     n > 0 && thread_rng().gen_range(0..n) == 0
@@ -53,7 +59,9 @@ pub(super) fn one_in(n: u32) -> bool {
 /// One execution.
 pub(super) struct World {
     pub(super) tally: Arc<Tally>,
-    pub(super) chain: Mutex<Chain>,
+    chains: [Mutex<Chain>; 2],
+    /// Whether clients name what they pay for, and try to pay for it with another payment, too.
+    pub(super) named: bool,
     records: Mutex<HashMap<Key, (Record, u64)>>,
     /// In seconds.
     clock: AtomicU64,
@@ -72,12 +80,13 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(tally: Arc<Tally>) -> Arc<Self> {
+    pub(super) fn new(tally: Arc<Tally>, named: bool) -> Arc<Self> {
         let mut rng = thread_rng();
         let leaps = (0..rng.gen_range(0..4)).map(|_| rng.gen_range(0..STEPS)).collect();
         Arc::new(Self {
             tally,
-            chain: Mutex::new(Chain::new()),
+            chains: [Chain::new(), Chain::new()].map(Mutex::new),
+            named,
             records: Mutex::default(),
             clock: AtomicU64::new(0),
             steps: AtomicU32::new(0),
@@ -122,8 +131,18 @@ impl World {
     pub(super) fn calm(&self) {
         self.lossy.store(0, Ordering::Relaxed);
         lock(&self.leaps).clear();
-        lock(&self.chain).calm();
+        self.chains.iter().for_each(|chain| lock(chain).calm());
         self.note(|| "quiet".to_owned());
+    }
+
+    /// What the chain knows of a payment.
+    pub(super) fn chain(&self, payment: &Payment) -> &Mutex<Chain> {
+        &self.chains[usize::from(payment.payload.payload["signature"] == OTHER)]
+    }
+
+    /// How many payments moved money.
+    pub(super) fn transfers(&self) -> u64 {
+        self.chains.iter().map(|chain| u64::from(lock(chain).has_moved())).sum()
     }
 
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -388,7 +407,8 @@ impl ClaimStore for Remote {
 
 fn describe(record: Option<&Record>) -> String {
     let Some(record) = record else { return "nothing".to_owned() };
-    match Entry::read(&record.state).expect("it was written here") {
+    let Ok(entry) = Entry::read(&record.state) else { return "what it is called".to_owned() };
+    match entry {
         Entry::Claimed { .. } => "claimed".to_owned(),
         Entry::Spent { .. } => "spent".to_owned(),
         Entry::Held(held) => {
