@@ -9,13 +9,14 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{
     runtime::{Handle, Id},
+    sync::watch,
     task::yield_now,
 };
 use x402_core::{
     gate::{GateBuilder, PaymentEvent, PaymentState},
     store::{ClaimStore, Key, MemoryStore, Record, Stamp, StoreError, Stored, Swapped},
 };
-use x402_tests::script::{Act, Script};
+use x402_tests::script::{Act, HASH, Script};
 
 use crate::{
     harness::{Case, Stack, case},
@@ -31,6 +32,7 @@ pub const CASES: &[Case] = &[
     case!(what_cannot_be_written_before_it_is_served_is_not_served_and_owed),
     case!(settled_first_no_handler_runs_for_what_cannot_be_written),
     case!(the_store_is_asked_where_the_gate_was_built),
+    case!(a_ledger_hears_what_could_be_written_only_later),
     case!(a_ledger_hears_of_all_that_happens_to_a_payment),
 ];
 
@@ -202,6 +204,7 @@ async fn what_cannot_be_written_before_it_is_served_is_not_served_and_owed(stack
             let answer = shop.pay(path, &payment).await;
             assert_refused(&answer, 503, "settlement_pending");
             assert_eq!(answer.count("payment-required"), 0, "it must not be paid again");
+            assert_eq!(answer.decoded("payment-response").unwrap()["transaction"], HASH, "it was charged");
             store.is(Trouble::None);
             assert_sold(&insist(&shop, path, &payment).await, path);
             assert_spent(&shop.pay(path, &payment).await);
@@ -216,7 +219,9 @@ async fn settled_first_no_handler_runs_for_what_cannot_be_written(stack: Stack) 
     let shop = Shop::open_with(stack, Script::new(), on(&store)).await;
     let payment = shop.v2("/first").await;
     store.is(Trouble::Loses(r#""why":"unserved""#));
-    assert_refused(&shop.pay("/first", &payment).await, 503, "settlement_pending");
+    let answer = shop.pay("/first", &payment).await;
+    assert_refused(&answer, 503, "settlement_pending");
+    assert_eq!(answer.decoded("payment-response").unwrap()["transaction"], HASH, "it was charged");
     assert_eq!(shop.visits.get(), 0);
     store.is(Trouble::None);
     assert_sold(&insist(&shop, "/first", &payment).await, "/first");
@@ -275,6 +280,27 @@ async fn the_store_is_asked_where_the_gate_was_built(stack: Stack) {
     assert_eq!(shop.pay("/fails", &shop.v2("/fails").await).await.status, 500);
     let seen = store.seen.lock().unwrap().clone();
     assert!(seen.len() > 20 && seen.iter().all(|id| *id == Handle::current().id()), "{seen:?}");
+}
+
+async fn a_ledger_hears_what_could_be_written_only_later(stack: Stack) {
+    let (store, told) = (Shaky::default(), watch::Sender::new(Vec::new()));
+    let (down, ledger) = (store.clone(), told.clone());
+    let hears = move |event: &PaymentEvent| {
+        if let PaymentState::Settled(_) = event.state {
+            down.is(Trouble::Down);
+        }
+        ledger.send_modify(|told| told.push(event.state.name()));
+    };
+    let shop = Shop::open_with(stack, Script::new(), |gate| on(&store)(gate).on_event(hears)).await;
+    let payment = shop.v2("/cheap").await;
+    assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");
+    assert_eq!(*told.borrow(), ["claimed", "verified", "settling", "settled"]);
+    store.is(Trouble::None);
+    let mut heard = told.subscribe();
+    let owed = heard.wait_for(|told| told.last() == Some(&"owed"));
+    tokio::time::timeout(Duration::from_secs(20), owed).await.expect("nobody tells it").unwrap();
+    assert_sold(&insist(&shop, "/cheap", &payment).await, "/cheap");
+    assert_eq!(told.borrow()[4..], ["owed", "claimed", "spent"]);
 }
 
 async fn a_ledger_hears_of_all_that_happens_to_a_payment(stack: Stack) {

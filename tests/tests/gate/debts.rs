@@ -15,6 +15,7 @@ use x402_core::{
     facilitator::FacilitatorErrorKind as Kind,
     gate::{GateBuilder, RequestDecision, RequestInfo, exact, exact_with},
     network::BASE_SEPOLIA,
+    store::MemoryStore,
 };
 use x402_tests::{
     script::{Act, Script},
@@ -37,6 +38,8 @@ pub const CASES: &[Case] = &[
     case!(settled_first_what_a_panic_kept_back_is_served_when_asked_again),
     case!(a_pending_payment_is_resumed_at_its_own_price),
     case!(a_pending_payment_is_resumed_for_its_own_payee),
+    case!(a_price_by_headers_is_not_bought_with_other_headers),
+    case!(what_is_owed_is_served_though_its_price_was_changed),
     case!(a_payment_that_is_served_late_is_not_lost_to_an_answer_that_costs_nothing),
     case!(a_pending_payment_is_resumed_for_its_own_host).http1(),
     case!(who_hangs_up_on_a_late_answer_is_served_when_back)
@@ -148,6 +151,55 @@ async fn a_pending_payment_is_resumed_for_its_own_payee(stack: Stack) {
     assert_refused(&pay(evil).await, 502, "settlement_pending");
     assert_refused(&pay(good).await, 409, "payment_in_progress");
     assert_sold(&pay(evil).await, "/cheap");
+}
+
+async fn a_price_by_headers_is_not_bought_with_other_headers(stack: Stack) {
+    // A price that also rises with time must not keep anybody from what they paid for.
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    let price = exact_with(move |request: RequestInfo| {
+        let sharp = request.headers.get("x-quality").is_some_and(|quality| quality == "sharp");
+        let cents = if sharp { 10_000 } else { 1 + count.load(Ordering::SeqCst) };
+        ready(Ok(format!("${}.{:02}", cents / 100, cents % 100)))
+    });
+    let script = Script::new().on_settle([Act::Fail(Kind::NoAnswer), Act::Yes]);
+    let shop = Shop::selling(stack, script, price.on(BASE_SEPOLIA).to(SELLER)).await;
+    let blurred = ("x-quality", "blurred");
+    let offer = shop.get("/cheap", &[blurred]).await.decoded("payment-required").unwrap();
+    let payment = encoded(&sign_v2(&offer, 0).await);
+    let pay = async |headers: &[(&str, &str)]| {
+        shop.get("/cheap", &[headers, &[("payment-signature", payment.as_str())]].concat()).await
+    };
+    assert_refused(&pay(&[blurred]).await, 502, "settlement_pending");
+    assert_refused(&pay(&[("x-quality", "sharp")]).await, 409, "payment_in_progress");
+    asked.store(5, Ordering::SeqCst);
+    assert_refused(&pay(&[("x-quality", "whatever")]).await, 409, "payment_in_progress");
+    assert_sold(&pay(&[blurred, ("x-request-id", "another")]).await, "/cheap");
+}
+
+/// Of two versions of a service, one store: the second has other prices. What was bought was bought at the old one.
+async fn what_is_owed_is_served_though_its_price_was_changed(stack: Stack) {
+    let other = || exact("$0.01").on(BASE_SEPOLIA).to("0x90F79bf6EB2c4f870365E785982E1f101E93b906");
+    for (now, is_served) in [
+        (exact("$0.009").on(BASE_SEPOLIA).to(SELLER), true),
+        (exact("$0.02").on(BASE_SEPOLIA).to(SELLER), true),
+        (cent().max_timeout_seconds(77), true),
+        (other(), false),
+    ] {
+        let store = MemoryStore::new();
+        let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::Yes]);
+        let on = |gate: GateBuilder| gate.store(store.clone());
+        let before = Shop::selling_with(stack, script.clone(), on, cent()).await;
+        let payment = before.v2("/cheap").await;
+        assert_refused(&before.pay("/cheap", &payment).await, 503, "settlement_pending");
+        let after = Shop::selling_with(stack, script, on, now).await;
+        if is_served {
+            assert_sold(&after.pay("/cheap", &payment).await, "/cheap");
+            assert_spent(&after.pay("/cheap", &payment).await);
+        } else {
+            assert_refused(&after.pay("/cheap", &payment).await, 409, "payment_in_progress");
+        }
+    }
 }
 
 /// What was settled late is charged already.

@@ -28,7 +28,7 @@ use x402_tests::{
 
 use crate::{
     goods::{Good, Methods, Shelf, of_everything},
-    harness::{Case, Stack, Wire, case},
+    harness::{Case, Framework, Stack, Wire, case},
     shop::{Shop, Stock, cent, dollar},
     support::{MARKER, assert_asked, assert_refused, assert_sold, assert_spent, header_of, marker, sign_v2},
 };
@@ -52,6 +52,7 @@ pub const CASES: &[Case] = &[
     case!(a_payment_that_is_refused_leaves_the_identifier_free),
     case!(an_answer_that_breaks_off_is_owed),
     case!(settled_first_it_is_the_same),
+    case!(who_hangs_up_is_answered_when_back).http1(),
     case!(a_pending_payment_is_resumed_by_its_own_name),
     case!(a_price_that_changed_does_not_ask_for_another_payment),
     case!(an_upload_is_read_only_with_an_identifier),
@@ -86,6 +87,7 @@ fn shelves() -> Vec<Shelf> {
         listed("/first", cent().settle_first().idempotent()),
         listed("/first-missing", cent().settle_first().idempotent()),
         listed("/first-fails", cent().settle_first().idempotent()),
+        listed("/first-slow", cent().settle_first().idempotent()),
         listed("/grpc", cent().idempotent()),
         shelf("/long", Methods::Get, cent().idempotent(), Good::Long(64 * 1024)),
         shelf("/longer", Methods::Get, cent().idempotent(), Good::Long(64 * 1024 + 1)),
@@ -484,6 +486,26 @@ async fn an_answer_that_breaks_off_is_owed(stack: Stack) {
     assert_eq!(first.body, marker("/torn").repeat(2));
     assert_again(&shop.pay("/torn", &payment).await, &first);
     assert_eq!(shop.counts(), (2, 1, 1));
+}
+
+/// A client that knows no more of it, like one with a limit of time. actix-web and poem make the answer all the same.
+async fn who_hangs_up_is_answered_when_back(stack: Stack) {
+    for path in ["/slow", "/first-slow"] {
+        let shop = open(stack, Script::new()).await;
+        let payment = shop.named(path, ID).await;
+        let connection = shop.paying(path, &payment).await;
+        shop.visits.reaches(1).await;
+        drop(connection);
+        let runs_on = [Framework::Actix, Framework::Poem].contains(&stack.framework);
+        let (answer, ()) = tokio::join!(shop.pay_until(path, &payment), async {
+            shop.visits.reaches(if runs_on { 1 } else { 2 }).await;
+            shop.goods.let_go.notify_one();
+        });
+        assert_sold(&answer, path);
+        assert_eq!(answer.count("idempotent-replayed"), usize::from(runs_on));
+        assert_eq!(shop.pay(path, &payment).await.body, answer.body);
+        assert_eq!(shop.script.settle_calls(), 1);
+    }
 }
 
 async fn settled_first_it_is_the_same(stack: Stack) {

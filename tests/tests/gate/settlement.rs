@@ -21,7 +21,8 @@ pub const CASES: &[Case] = &[
     case!(a_settlement_on_another_chain_is_none),
     case!(a_no_to_the_second_question_says_nothing_about_the_first_attempt),
     case!(a_payment_that_was_used_before_is_refused_without_an_offer),
-    case!(the_failure_of_the_transaction_that_was_watched_frees_the_payment),
+    case!(the_failure_of_the_transaction_that_was_watched_ends_the_wait),
+    case!(a_payment_that_failed_on_chain_and_was_made_since_is_served),
     case!(what_a_facilitator_says_at_length_does_not_burst_the_answer),
 ];
 
@@ -200,7 +201,7 @@ async fn a_payment_that_was_used_before_is_refused_without_an_offer(stack: Stack
     assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
 }
 
-async fn the_failure_of_the_transaction_that_was_watched_frees_the_payment(stack: Stack) {
+async fn the_failure_of_the_transaction_that_was_watched_ends_the_wait(stack: Stack) {
     let failed = "invalid_exact_evm_transaction_failed";
     let script = Script::new().on_settle([Act::Pending, Act::Pending, Act::Reverted(failed), Act::Yes]);
     let shop = Shop::open(stack, script).await;
@@ -208,7 +209,23 @@ async fn the_failure_of_the_transaction_that_was_watched_frees_the_payment(stack
     assert_refused(&shop.pay("/cheap", &payment).await, 503, "settlement_pending");
     assert_not_settled(&shop.pay("/cheap", &payment).await, failed);
     assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
-    assert_eq!(shop.script.verify_calls(), 2, "verified anew");
+    assert_eq!(shop.script.verify_calls(), 1, "its nonce may be used by now");
+}
+
+/// All that is signed can be read off the chain then, and anybody may make the payment with it until it expires.
+async fn a_payment_that_failed_on_chain_and_was_made_since_is_served(stack: Stack) {
+    let failed = "invalid_exact_evm_transaction_failed";
+    for path in ["/cheap", "/first"] {
+        let script = Script::new().on_settle([Act::Reverted(failed), Act::Reverted(failed), Act::Yes]);
+        let shop = Shop::open(stack, script).await;
+        let payment = shop.v2(path).await;
+        for _ in 0..2 {
+            assert_not_settled(&shop.pay(path, &payment).await, failed);
+        }
+        assert_eq!(shop.script.verify_calls(), 1, "its nonce may be used by now");
+        assert_sold(&shop.pay(path, &payment).await, path);
+        assert_spent(&shop.pay(path, &payment).await);
+    }
 }
 
 async fn what_a_facilitator_says_at_length_does_not_burst_the_answer(stack: Stack) {

@@ -14,16 +14,16 @@ use super::{
     event, grpc,
     idempotency::{Idempotency, Identifiers},
     offer::{Matched, Offer},
-    refusal::{Asked, Refusal, Speech, expose},
+    refusal::{Asked, Refusal, Speech, expose, receipt_header},
     request::{RequestBody, RequestDecision, RequestView, Unread},
     response::{HandlerResponse, Head},
     settle::Settled,
-    toll::{HEADER_LIMIT, Priced},
+    toll::Priced,
     verify::Verified,
 };
 use crate::{
     extension::payment_identifier::{self, PaymentId},
-    payment::{JsonMap, Receipt, SettleResponse, Version},
+    payment::Version,
     wire::{self, DecodeError, Presented},
 };
 
@@ -308,7 +308,8 @@ impl Ticket {
             }
             Paid::Verified(verified) => Settled::settle(&self.gate, verified).await.map_err(encode)?,
         };
-        let (name, value) = receipt_header(self.version, settled.receipt().clone());
+        let receipt = settled.receipt().clone();
+        let (name, value) = receipt_header(self.version, receipt.clone());
         headers.insert(name, value);
         keep_private(headers);
         expose(headers);
@@ -317,14 +318,14 @@ impl Ticket {
             return Ok(());
         }
         if !settled.claim().is_identified() {
-            return settled.served(None).await.map_err(encode);
+            return settled.served(None).await.map_err(|refusal| encode(refusal.charged(receipt)));
         }
         let (bare, limit) = (matches!(speech, Speech::Bare), self.gate.idempotency.longest_answer);
         match settled.keep(KeptAnswer::of(response, (*said, headers), bare, limit)).await {
-            Ok(answer) => settled.served(answer).await.map_err(encode),
+            Ok(answer) => settled.served(answer).await.map_err(|refusal| encode(refusal.charged(receipt))),
             Err(_) => {
                 settled.unserved().await;
-                Err(encode(Refusal::broken_answer()))
+                Err(encode(Refusal::broken_answer().charged(receipt)))
             }
         }
     }
@@ -337,16 +338,6 @@ fn is_ours(status: StatusCode) -> bool {
 
 fn is_failure(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
-}
-
-/// The receipt; without its extensions, where a header cannot hold them.
-fn receipt_header(version: Version, receipt: Receipt) -> (HeaderName, HeaderValue) {
-    let plain = Receipt { extensions: JsonMap::new(), ..receipt.clone() };
-    let (name, value) = wire::settle_response_header(version, &SettleResponse::Settled(receipt));
-    if value.len() <= HEADER_LIMIT {
-        return (name, value);
-    }
-    wire::settle_response_header(version, &SettleResponse::Settled(plain))
 }
 
 /// A paid answer is for its payer: no shared cache may keep it, whatever it is told in particular (RFC 9213).

@@ -261,6 +261,9 @@ pub(super) struct Cost {
     pub(super) anywhere: u64,
     /// In this process, what is computed or hooked is the same for clones alone.
     here: u64,
+    /// Whether a price or a payee is computed for each request.
+    #[serde(default)]
+    pub(super) is_computed: bool,
 }
 
 impl Charge {
@@ -281,7 +284,10 @@ impl Charge {
         for hook in &self.request_hooks {
             Arc::as_ptr(hook).addr().hash(&mut hasher);
         }
-        Cost { anywhere, here: hasher.finish() }
+        let is_computed = self.options.iter().any(|option| {
+            matches!(option.price, PriceSource::Computed(..)) || matches!(option.pay_to, PayTo::Computed(..))
+        });
+        Cost { anywhere, here: hasher.finish(), is_computed }
     }
 }
 

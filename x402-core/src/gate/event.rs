@@ -12,7 +12,8 @@ use crate::{
     payment::{PaymentRequirements, Receipt, TransactionId},
 };
 
-/// A change in the state of a payment, told when the store has it.
+/// A change in the state of a payment, told when the store has it, apart from [`Settled`](PaymentState::Settled): that is
+/// told at once, and may be told again by whoever takes the payment up. So a ledger enters each state of a payment once.
 ///
 /// What an instance does not live to tell is not told: the store and the chain know better than a stream of events.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +47,9 @@ pub enum PaymentState {
     Unresolved,
     /// The money moved.
     Settled(Receipt),
+    /// The transaction failed, and nothing was charged. Another one may make the payment until it expires, so it is known
+    /// that long, and is looked at when it is presented again.
+    Failed(TransactionId),
     /// It bought its answer.
     Spent,
     /// The money moved, and nothing was served for it: an answer is owed.
@@ -64,6 +68,7 @@ impl PaymentState {
             Self::Pending(_) => "pending",
             Self::Unresolved => "unresolved",
             Self::Settled(_) => "settled",
+            Self::Failed(_) => "failed",
             Self::Spent => "spent",
             Self::Owed => "owed",
             Self::Released => "released",

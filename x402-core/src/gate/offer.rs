@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::{
     builder::GateInner,
-    capabilities::Known,
+    capabilities,
     charge::{Charge, PayTo, PaymentOption, PriceSource},
+    claim::Known,
     grpc,
     idempotency::Identifiers,
     refusal::Refusal,
@@ -119,7 +120,7 @@ async fn options(
     gate: &GateInner,
     priced: &Priced,
     request: RequestView<'_>,
-    known: &Known,
+    known: &capabilities::Known,
 ) -> Result<Arc<[Offered]>, Refusal> {
     let mut options = Vec::with_capacity(priced.charge.options.len());
     let mut info = None;
@@ -247,12 +248,11 @@ impl Matched {
         // What is held is found by whoever claims it; here, only where more than that option, or none, may be meant.
         if !matches!((&matched, version), (Ok(_), Version::V2)) {
             for identity in Self::meant(gate, offer, presented) {
-                let answered = match id {
-                    Some(id) => gate.claims.answered(&identity, id).await?,
-                    None => false,
-                };
-                if answered || gate.claims.holds(&identity).await? {
-                    return Ok(vec![Self { payment: None, identity }]);
+                match gate.claims.known(&identity, id).await? {
+                    Known::Resumable => return Ok(vec![Self { payment: None, identity }]),
+                    // An offer would lead a client that lost the answer to pay again.
+                    Known::Spent if matched.is_err() => return Err(Refusal::spent()),
+                    Known::Spent | Known::Otherwise => {}
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Every way a paid route says no, and how it is written.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     address::Address,
     facilitator::{FacilitatorError, FacilitatorErrorKind},
-    payment::{self, PendingSettlement, Reason, SettleResponse, Version},
+    payment::{self, JsonMap, PendingSettlement, Reason, Receipt, SettleResponse, Version},
     store::StoreError,
     wire::{self, DecodeError, PAYMENT_REQUIRED, PaymentRequiredV1},
 };
@@ -36,6 +36,8 @@ struct Inner {
     error: String,
     message: Option<String>,
     payer: Option<Address>,
+    /// What was charged all the same.
+    receipt: Option<Receipt>,
 }
 
 #[derive(Debug)]
@@ -93,11 +95,17 @@ impl Speech {
 
 impl Refusal {
     fn new(kind: Kind, error: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, error: error.into(), message: None, payer: None }))
+        Self(Box::new(Inner { kind, error: error.into(), message: None, payer: None, receipt: None }))
     }
 
     fn explain(mut self, message: impl Into<String>) -> Self {
         self.0.message = Some(message.into());
+        self
+    }
+
+    /// The money moved all the same, and its payer is to have the receipt.
+    pub(super) fn charged(mut self, receipt: Receipt) -> Self {
+        self.0.receipt = Some(receipt);
         self
     }
 
@@ -244,11 +252,11 @@ impl Refusal {
         Self::new(Kind::NotReady, "payment_unavailable").explain(message)
     }
 
-    /// The claim store did not do its work, and nothing was charged.
+    /// The claim store did not do its work. Nothing was charged now; what was charged before, it would know.
     pub(super) fn store(error: &StoreError) -> Self {
         tracing::error!(%error, "payments cannot be claimed; paid routes answer 503");
         Self::not_ready(
-            "payments cannot be taken right now; nothing was charged, the payment can be sent again",
+            "payments cannot be taken right now; send the same payment again shortly, do not sign another",
         )
     }
 
@@ -334,7 +342,7 @@ impl Refusal {
     }
 
     /// The answer.
-    pub(super) fn encode(self, asked: Option<&Asked<'_>>) -> Response<Bytes> {
+    pub(super) fn encode(mut self, asked: Option<&Asked<'_>>) -> Response<Bytes> {
         event::refused(&self);
         let status = self.status();
         let mut headers = HeaderMap::with_capacity(6);
@@ -358,6 +366,10 @@ impl Refusal {
             }
             _ => in_json(&self.json()),
         };
+        if let (Some(receipt), Some(asked)) = (self.0.receipt.take(), asked) {
+            let (name, value) = receipt_header(asked.version, receipt);
+            headers.insert(name, value);
+        }
         expose(&mut headers);
         let content_type = HeaderValue::try_from(body.content_type)
             .unwrap_or(HeaderValue::from_static("application/octet-stream"));
@@ -466,6 +478,16 @@ pub(super) fn not_paid(why: NotPaid) -> Response<Bytes> {
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
     ]);
     response(why.status(), headers, Bytes::from(why.to_string()))
+}
+
+/// The receipt; without its extensions, where a header cannot hold them.
+pub(super) fn receipt_header(version: Version, receipt: Receipt) -> (HeaderName, HeaderValue) {
+    let plain = Receipt { extensions: JsonMap::new(), ..receipt.clone() };
+    let (name, value) = wire::settle_response_header(version, &SettleResponse::Settled(receipt));
+    if value.len() <= HEADER_LIMIT {
+        return (name, value);
+    }
+    wire::settle_response_header(version, &SettleResponse::Settled(plain))
 }
 
 /// The head says how long the body would be.

@@ -18,7 +18,7 @@ use crate::{
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
     failpoint::failpoint,
     hooks::{Failure, Proceed},
-    payment::{Receipt, SettleFailure, SettleResponse},
+    payment::{PendingSettlement, Receipt, SettleFailure, SettleResponse},
 };
 
 /// A payment whose money moved.
@@ -51,7 +51,7 @@ impl Settled {
             Ok(()) => Ok(self),
             Err(refusal) => {
                 self.claim.end().await;
-                Err(refusal)
+                Err(refusal.charged(self.receipt))
             }
         }
     }
@@ -196,18 +196,22 @@ async fn recover(
     if let Some(receipt) = gate.hooks.on_settle_failure(claim.payment(), &Failure::Refused(&answer)).await {
         return Ok(by_hook(receipt));
     }
-    match &answer {
-        SettleResponse::Settled(receipt) => Ok(receipt.clone()),
+    match answer.clone() {
+        SettleResponse::Settled(receipt) => Ok(receipt),
         SettleResponse::Pending(pending) => {
             claim.sent(pending.clone()).await;
-            Err(Refusal::pending(pending.clone()))
+            Err(Refusal::pending(pending))
         }
         // We asked before, and our first attempt may be what stands in the way of this one. Only the failure of the
         // very transaction we watch proves that the money did not move.
         SettleResponse::Failed(SettleFailure { transaction, .. })
-            if resumed && (watched.is_none() || *transaction != watched) =>
+            if resumed && (watched.is_none() || transaction != watched) =>
         {
             Err(unresolved(claim, None))
+        }
+        SettleResponse::Failed(SettleFailure { transaction: Some(transaction), network, payer, .. }) => {
+            claim.failed(PendingSettlement { transaction, network, payer });
+            Err(Refusal::not_settled(answer))
         }
         SettleResponse::Failed(_) => {
             claim.released();

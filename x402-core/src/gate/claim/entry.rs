@@ -61,6 +61,9 @@ pub(super) struct Held {
 pub(super) enum Debt {
     /// Whether the money moved is not known; the transaction to watch, if one is.
     Unresolved(Option<PendingSettlement>),
+    /// This transaction failed. All that is signed is on the chain with it, so another one may make the payment yet,
+    /// until it expires; and then it is paid for.
+    Failed(PendingSettlement),
     /// The money moved, and nothing was served for it.
     Unserved(Receipt),
 }
@@ -96,6 +99,7 @@ impl Held {
 #[serde(tag = "why", rename_all = "camelCase")]
 enum WrittenDebt {
     Unresolved { settlement: Option<Settlement> },
+    Failed { settlement: Settlement },
     Unserved { settlement: Settlement },
 }
 
@@ -113,17 +117,8 @@ struct Settlement {
 impl From<Debt> for WrittenDebt {
     fn from(debt: Debt) -> Self {
         match debt {
-            Debt::Unresolved(pending) => {
-                let settlement =
-                    pending.map(|PendingSettlement { transaction, network, payer }| Settlement {
-                        transaction: Some(transaction.to_string()),
-                        network,
-                        payer,
-                        amount: None,
-                        extensions: JsonMap::new(),
-                    });
-                Self::Unresolved { settlement }
-            }
+            Debt::Unresolved(pending) => Self::Unresolved { settlement: pending.map(Settlement::from) },
+            Debt::Failed(failed) => Self::Failed { settlement: failed.into() },
             Debt::Unserved(Receipt { transaction, network, payer, amount, extensions }) => {
                 let transaction = transaction.map(|id| id.to_string());
                 Self::Unserved { settlement: Settlement { transaction, network, payer, amount, extensions } }
@@ -132,22 +127,32 @@ impl From<Debt> for WrittenDebt {
     }
 }
 
+impl From<PendingSettlement> for Settlement {
+    fn from(PendingSettlement { transaction, network, payer }: PendingSettlement) -> Self {
+        let transaction = Some(transaction.to_string());
+        Self { transaction, network, payer, amount: None, extensions: JsonMap::new() }
+    }
+}
+
 impl TryFrom<WrittenDebt> for Debt {
     type Error = TransactionIdError;
 
     fn try_from(written: WrittenDebt) -> Result<Self, TransactionIdError> {
         let id = |text: Option<String>| text.map(|text| text.parse::<TransactionId>()).transpose();
+        let pending = |Settlement { transaction, network, payer, .. }| {
+            let pending = |transaction| PendingSettlement { transaction, network, payer };
+            Ok::<_, TransactionIdError>(id(transaction)?.map(pending))
+        };
         Ok(match written {
             WrittenDebt::Unserved { settlement } => {
                 let Settlement { transaction, network, payer, amount, extensions } = settlement;
                 Self::Unserved(Receipt { transaction: id(transaction)?, network, payer, amount, extensions })
             }
+            WrittenDebt::Failed { settlement } => {
+                pending(settlement)?.map_or(Self::Unresolved(None), Self::Failed)
+            }
             WrittenDebt::Unresolved { settlement } => {
-                let pending = settlement.map(|Settlement { transaction, network, payer, .. }| {
-                    let pending = |transaction| PendingSettlement { transaction, network, payer };
-                    Ok(id(transaction)?.map(pending))
-                });
-                Self::Unresolved(pending.transpose()?.flatten())
+                Self::Unresolved(settlement.map(pending).transpose()?.flatten())
             }
         })
     }

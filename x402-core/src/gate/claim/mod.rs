@@ -105,26 +105,25 @@ impl Claims {
     async fn are_ends_due(&self) -> bool {
         let live: Vec<_> = self.live().values().cloned().collect();
         for written in live {
-            if written.lock().await.last {
+            if written.lock().await.last.is_some() {
                 return true;
             }
         }
         false
     }
 
-    /// Whether a payment of this identity is held.
-    pub(super) async fn holds(&self, identity: &PaymentIdentity) -> Result<bool, Refusal> {
+    /// What is known of a payment of this identity, that may have bought what its client calls `id`.
+    pub(super) async fn known(&self, identity: &PaymentIdentity, id: Option<&str>) -> Result<Known, Refusal> {
         let found = self.load(&key(identity)).await.map_err(|error| Refusal::store(&error))?;
         let entry = found.map(|found| Entry::read(&found.state)).transpose();
-        Ok(matches!(entry.map_err(|error| Refusal::store(&error))?, Some(Entry::Held(_))))
-    }
-
-    /// Whether a payment of this identity bought what its client calls this.
-    pub(super) async fn answered(&self, identity: &PaymentIdentity, id: &str) -> Result<bool, Refusal> {
-        let found = self.load(&key(identity)).await.map_err(|error| Refusal::store(&error))?;
-        let entry = found.map(|found| Entry::read(&found.state)).transpose();
-        let entry = entry.map_err(|error| Refusal::store(&error))?;
-        Ok(matches!(entry, Some(Entry::Spent { identified: Some(by), .. }) if by.is(id)))
+        Ok(match entry.map_err(|error| Refusal::store(&error))? {
+            Some(Entry::Held(_)) => Known::Resumable,
+            Some(Entry::Spent { identified: Some(by), .. }) if id.is_some_and(|id| by.is(id)) => {
+                Known::Resumable
+            }
+            Some(Entry::Spent { .. }) => Known::Spent,
+            Some(Entry::Claimed { .. }) | None => Known::Otherwise,
+        })
     }
 
     /// Claims a payment, or says why it cannot be had. `identifier`: what its client calls what it is for, and for how
@@ -226,7 +225,7 @@ impl Claims {
                 Ok(()) => {
                     failpoint("gate-claimed");
                     let (state, tried) = (Some(state), Vec::new());
-                    let written = Written { key, stamp, state, keep, tried, last: false };
+                    let written = Written { key, stamp, state, keep, tried, last: None };
                     let claim = Claim::new(self.clone(), written, taken, identity.expires_at);
                     return claim.bind(was_named).await.map(Taking::Claimed);
                 }
@@ -285,6 +284,15 @@ fn key(identity: &PaymentIdentity) -> Key {
     Key::new(SPACE, identity.key.clone())
 }
 
+/// What is known of a payment that takes nothing of what is offered now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It is held, or bought what it is presented for by name: whatever is offered by now.
+    Resumable,
+    Spent,
+    Otherwise,
+}
+
 /// What comes of presenting a payment.
 pub(super) enum Taking {
     Claimed(Claim),
@@ -315,8 +323,8 @@ struct Taken {
 enum After {
     Released,
     Held(Debt),
-    /// Held if the handler failed; spent if its client went away, or going away would be a way to run the handler
-    /// again and again.
+    /// Held if the handler failed; spent if its client went away and has no name for it, or going away would be a way to
+    /// run the handler again and again.
     Served(Receipt),
     /// Spent, and who asks for the same by its name is given this.
     Answered(KeptAnswer),
@@ -403,6 +411,7 @@ impl Claim {
     pub(super) fn pending(&self) -> Option<&PendingSettlement> {
         match &self.open().taken.after {
             After::Held(Debt::Unresolved(pending)) => pending.as_ref(),
+            After::Held(Debt::Failed(failed)) => Some(failed),
             _ => None,
         }
     }
@@ -436,7 +445,12 @@ impl Claim {
         self.open_mut().taken.after = After::Held(debt);
     }
 
-    /// The money surely did not move.
+    /// The transaction failed. Nothing is settled for it any more unless it is asked for: it is looked at again then.
+    pub(super) fn failed(&mut self, failed: PendingSettlement) {
+        self.open_mut().taken.after = After::Held(Debt::Failed(failed));
+    }
+
+    /// The money surely did not move, and nobody has seen what could move it.
     pub(super) fn released(&mut self) {
         self.open_mut().taken.after = After::Released;
     }
@@ -571,9 +585,14 @@ impl Open {
         self.taken.bound.as_ref().map(|bound| bound.identified.clone())
     }
 
-    fn spent_for(&self) -> Duration {
+    /// Until the payment can surely not be settled any more, within reason.
+    fn until_expired(&self) -> Duration {
         let left = self.expires_at.saturating_sub(now());
-        let spent = Duration::from_secs(left.min(SPENT_FOR) + MARGIN);
+        Duration::from_secs(left.min(SPENT_FOR) + MARGIN)
+    }
+
+    fn spent_for(&self) -> Duration {
+        let spent = self.until_expired();
         self.taken.bound.as_ref().map_or(spent, |bound| spent.max(bound.keep_for))
     }
 
@@ -614,12 +633,16 @@ impl Open {
                     );
                 }
                 let released = self.claims.remove(&mut written).await;
-                if let Err(Unwritten::Store(_)) = &released {
-                    (written.state, written.last) = (None, true);
-                    self.claims.live().insert(self.serial, self.written.clone());
+                match &released {
+                    Ok(()) => self.let_go_of_identifier(None),
+                    // Who has the payment has what it is called, be it that this claim has written that last.
+                    Err(Unwritten::Lost(_)) => {}
+                    Err(Unwritten::Store(_)) => {
+                        (written.state, written.last) = (None, Some(self.event(PaymentState::Released)));
+                        self.claims.live().insert(self.serial, self.written.clone());
+                    }
                 }
                 drop(written);
-                self.let_go_of_identifier(None);
                 return self.concluded(PaymentState::Released, released);
             }
             After::Served(_) => (PaymentState::Spent, self.spent(None), self.spent_for()),
@@ -627,12 +650,17 @@ impl Open {
                 (PaymentState::Spent, self.spent(Some(answer.clone())), self.spent_for())
             }
             After::Held(debt) => {
-                let state = match debt {
-                    Debt::Unserved(_) => PaymentState::Owed,
-                    Debt::Unresolved(Some(pending)) => PaymentState::Pending(pending.transaction.clone()),
-                    Debt::Unresolved(None) => PaymentState::Unresolved,
+                let (state, keep) = match debt {
+                    Debt::Unserved(_) => (PaymentState::Owed, HELD_FOR),
+                    Debt::Unresolved(Some(PendingSettlement { transaction, .. })) => {
+                        (PaymentState::Pending(transaction.clone()), HELD_FOR)
+                    }
+                    Debt::Unresolved(None) => (PaymentState::Unresolved, HELD_FOR),
+                    Debt::Failed(PendingSettlement { transaction, .. }) => {
+                        (PaymentState::Failed(transaction.clone()), self.until_expired())
+                    }
                 };
-                (state, self.held(debt, false).write(), HELD_FOR)
+                (state, self.held(debt, false).write(), keep)
             }
         };
         let outcome = self.claims.rewrite(&mut written, entry.clone(), keep).await;
@@ -641,7 +669,8 @@ impl Open {
         }
         if let Err(Unwritten::Store(_)) = &outcome {
             // That it is spent may be what was written last, and no lease would end that.
-            (written.state, written.keep, written.last) = (Some(entry), keep, true);
+            let event = self.event(state.clone());
+            (written.state, written.keep, written.last) = (Some(entry), keep, Some(event));
             self.claims.live().insert(self.serial, self.written.clone());
         }
         drop(written);
@@ -664,21 +693,25 @@ impl Open {
     }
 
     fn tell(&self, state: PaymentState) {
-        let event = || PaymentEvent {
+        self.claims.listeners.tell(|| self.event(state.clone()), &state);
+    }
+
+    fn event(&self, state: PaymentState) -> PaymentEvent {
+        PaymentEvent {
             payment: self.key.id.clone(),
-            state: state.clone(),
+            state,
             payer: self.taken.payer.clone(),
             requirements: self.taken.payment.requirements.clone(),
             request: self.taken.place.request().to_owned(),
-        };
-        self.claims.listeners.tell(event, &state);
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(mut open) = self.0.take() else { return };
-        if thread::panicking() {
+        // What is named is asked for again by who named it, and by nobody else.
+        if thread::panicking() || open.taken.bound.is_some() {
             open.owe();
         }
         let claims = open.claims.clone();

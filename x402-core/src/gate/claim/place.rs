@@ -6,7 +6,7 @@ use std::{
     sync::LazyLock,
 };
 
-use http::{HeaderValue, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -26,7 +26,24 @@ pub(in super::super) struct Place {
     site: String,
     /// What is asked for there.
     options: Vec<PaymentRequirements>,
+    /// A digest of the headers, where what is asked for is computed, and may depend on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    headers: Option<String>,
 }
+
+/// Headers that are different each time, whoever asks; and the host, which is compared as such.
+const FLEETING: [&str; 10] = [
+    "connection",
+    "date",
+    "host",
+    "keep-alive",
+    "payment-signature",
+    "traceparent",
+    "tracestate",
+    "x-correlation-id",
+    "x-payment",
+    "x-request-id",
+];
 
 impl Place {
     pub(in super::super) fn new(
@@ -48,6 +65,7 @@ impl Place {
             request: format!("{origin} {method} {asked}"),
             site: format!("{hosts:?} {route:?}"),
             options,
+            headers: cost.is_computed.then(|| digest_of(headers)),
         }
     }
 
@@ -60,11 +78,10 @@ impl Place {
     pub(in super::super) fn digest(&self, body: &[u8]) -> String {
         let mut hasher = Sha256::new();
         for part in [&self.request, &self.site] {
-            hasher.update((part.len() as u64).to_be_bytes());
-            hasher.update(part);
+            measured(&mut hasher, part.as_bytes());
         }
         hasher.update(body);
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(hasher)
     }
 
     #[cfg(test)]
@@ -72,16 +89,29 @@ impl Place {
         self.options = options;
     }
 
-    /// Whether what was paid there buys what is asked for here: in the same request, where what was paid is asked for,
-    /// as it could buy anything that costs the same; or by the same reckoning, which comes to another price by now, for
-    /// the same account.
+    /// Whether what was paid there buys what is asked for here, for the same account, in the same request:
+    ///
+    /// - where just that is asked for, as it could buy anything that costs the same;
+    /// - where prices are fixed and were changed since: it was bought at the old one;
+    /// - where it is computed in the same way, and comes to something else by now: from the same headers, or to no more.
     pub(super) fn buys(&self, paid: &PaymentRequirements, here: &Self) -> bool {
-        let same_payee = |asked: &PaymentRequirements| {
+        let same_payee = |asked: &&PaymentRequirements| {
             (&asked.network, &asked.asset, &asked.pay_to) == (&paid.network, &paid.asset, &paid.pay_to)
         };
-        self.request == here.request
-            && (here.options.contains(paid)
-                || (self.same_reckoning(here) && here.options.iter().any(same_payee)))
+        if self.request != here.request {
+            return false;
+        }
+        if here.options.contains(paid) {
+            return true;
+        }
+        let mut alike = here.options.iter().filter(same_payee);
+        match (&self.headers, &here.headers) {
+            (None, None) => self.site == here.site && alike.next().is_some(),
+            (Some(there), Some(now)) if self.same_reckoning(here) => {
+                alike.any(|asked| there == now || asked.amount <= paid.amount)
+            }
+            _ => false,
+        }
     }
 
     /// In one process, closures are told apart; between two, only their code is.
@@ -93,6 +123,30 @@ impl Place {
         };
         same_cost && self.site == here.site
     }
+}
+
+fn digest_of(headers: &HeaderMap) -> String {
+    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    names.retain(|name| !FLEETING.contains(name));
+    names.sort_unstable();
+    let mut hasher = Sha256::new();
+    for name in names {
+        for value in headers.get_all(name) {
+            measured(&mut hasher, name.as_bytes());
+            measured(&mut hasher, value.as_bytes());
+        }
+    }
+    hex(hasher)
+}
+
+/// With its length, which keeps apart what else would read the same.
+fn measured(hasher: &mut Sha256, part: &[u8]) {
+    hasher.update((part.len() as u64).to_be_bytes());
+    hasher.update(part);
+}
+
+fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn canonical_host(host: &[u8]) -> String {

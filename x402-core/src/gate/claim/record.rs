@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::{Mutex, oneshot};
 
 use super::{ATTEMPTS, Claims, Refusal, entry::Entry};
+use crate::gate::event::PaymentEvent;
 use crate::store::{ClaimStore, Key, Record, Stamp, StoreError, StoreErrorKind, Stored, Swapped};
 
 /// How often a record is renewed in one lease.
@@ -25,8 +26,8 @@ pub(super) struct Written {
     pub(super) keep: Duration,
     /// The stamps of what may have been written since.
     pub(super) tried: Vec<Stamp>,
-    /// The state is the one that the claim ended in, and is still to be written.
-    pub(super) last: bool,
+    /// The state is the one that the claim ended in, and is still to be written; and then this is to be told.
+    pub(super) last: Option<PaymentEvent>,
 }
 
 impl Written {
@@ -78,12 +79,15 @@ impl Claims {
             None => self.remove(&mut written).await,
         };
         match outcome {
-            Ok(()) if written.last => {
-                self.live().remove(&serial);
+            Ok(()) => {
+                if let Some(event) = written.last.take() {
+                    self.live().remove(&serial);
+                    let state = event.state.clone();
+                    self.listeners.tell(|| event, &state);
+                }
             }
-            Ok(()) => {}
             Err(Unwritten::Lost(_)) => {
-                if written.last {
+                if written.last.is_some() {
                     self.live().remove(&serial);
                 }
                 tracing::error!(
@@ -148,7 +152,7 @@ impl Claims {
         loop {
             match self.swap(&written.key, Some(written.stamp), stamp, &state, keep).await {
                 Ok(()) => {
-                    let (key, state, last) = (written.key.clone(), Some(state), written.last);
+                    let (key, state, last) = (written.key.clone(), Some(state), written.last.take());
                     *written = Written { key, stamp, state, keep, tried: Vec::new(), last };
                     return Ok(());
                 }

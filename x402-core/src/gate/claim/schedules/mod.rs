@@ -284,7 +284,7 @@ impl Instance {
             (Identifier::new("https://a.b", &id, "the request".to_owned()), Duration::from_secs(3600))
         });
         // Nothing that is asked for matches it any more: its place may have another price by now.
-        let outdated = one_in(3) && claims.holds(&identity).await?;
+        let outdated = one_in(3) && claims.known(&identity, None).await? == Known::Resumable;
         let payment = (!outdated).then_some(payment);
         let taking = claims.take_as(payment, identity, place(1, "/"), named).await?;
         let Taking::Claimed(claim) = taking else { unreachable!("no answer is kept") };

@@ -417,6 +417,7 @@ fn describe(record: Option<&Record>) -> String {
                 Debt::Unresolved(None) => "unresolved",
                 Debt::Unresolved(Some(_)) => "pending",
                 Debt::Unserved(_) => "unserved",
+                Debt::Failed(_) => "failed",
             };
             format!("{debt}, {work}")
         }
