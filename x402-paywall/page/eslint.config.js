@@ -1,0 +1,23 @@
+import js from "@eslint/js";
+import noUnsanitized from "eslint-plugin-no-unsanitized";
+import globals from "globals";
+
+export default [
+  js.configs.recommended,
+  noUnsanitized.configs.recommended,
+  { files: ["paywall.js"], languageOptions: { globals: globals.browser, ecmaVersion: 2024 } },
+  {
+    files: ["paywall.js"],
+    rules: {
+      eqeqeq: ["error", "always"],
+      "no-eval": "error",
+      "no-implied-eval": "error",
+      "no-script-url": "error",
+      "prefer-const": "error",
+      "no-restricted-properties": [
+        "error",
+        ...["innerHTML", "outerHTML"].map((property) => ({ property, message: "Text is text: use textContent." })),
+      ],
+    },
+  },
+];

@@ -1,0 +1,617 @@
+// The page's part in the browser: find a wallet, have one payment signed, send it, show what it bought.
+// It is a module without imports, so that it can stand in the page as it is and be tested without one.
+// A payment is stored before it is sent, and sent again rather than signed again: see docs/paywall.md.
+
+/**
+ * @import { Answer, Data, Offer, Option, Payment, Provider, Requirements, Settlement, Wallet } from "./types"
+ */
+
+const REPEATS = 8;
+const LONGEST_PAUSE = 10;
+const LONGEST_REQUEST = 90_000;
+const MARGIN = 60;
+const DAY = 86_400_000;
+
+// ---- What is written on the wire
+
+/** @param {unknown} value */
+export function encode(value) {
+  const bytes = new TextEncoder().encode(JSON.stringify(value));
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}
+
+/** @param {string | null} text @returns {any} */
+export function decode(text) {
+  try {
+    const bytes = Uint8Array.from(atob(text ?? ""), (char) => char.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return null;
+  }
+}
+
+/** @param {Requirements} option */
+export function typedData({ network, asset, extra }, /** @type {object} */ message) {
+  const field = (/** @type {string} */ name, type = "uint256") => ({ name, type });
+  return {
+    types: {
+      EIP712Domain: [field("name", "string"), field("version", "string"), field("chainId"), field("verifyingContract", "address")],
+      TransferWithAuthorization: [
+        field("from", "address"), field("to", "address"), field("value"),
+        field("validAfter"), field("validBefore"), field("nonce", "bytes32"),
+      ],
+    },
+    primaryType: "TransferWithAuthorization",
+    domain: { name: extra?.name, version: extra?.version, chainId: Number(network.slice(7)), verifyingContract: asset },
+    message,
+  };
+}
+
+/** The payment that answers an offer. An identifier is sent where one is taken: with it a lost answer is given again. */
+export function answer(/** @type {Offer} */ offer, /** @type {Requirements} */ accepted, /** @type {object} */ payload, /** @type {string} */ id) {
+  const { resource, extensions } = structuredClone(offer);
+  const info = extensions?.["payment-identifier"]?.info;
+  if (typeof info?.required === "boolean") info.id = id;
+  return { x402Version: 2, resource, accepted, payload, extensions };
+}
+
+/**
+ * What an answer to a payment means. Only `refused` permits another signature.
+ * @param {Answer} answer
+ */
+export function judge({ status, settlement, offer, html, error }) {
+  const code = settlement?.errorReason ?? error ?? offer?.error ?? "";
+  if (status < 400) return "paid";
+  if (/^duplicate_settlement$|^payment_answer_not_kept$|nonce_already_used|authorization_(already_)?used/.test(code)) return "used";
+  if (code === "payment_identifier_conflict") return "failed";
+  if (settlement?.success || /^settlement_pending$|^payment_in_progress$/.test(code)) return "pending";
+  if ([408, 409, 425, 429, 502, 503, 504].includes(status)) return "pending";
+  if (status !== 402 || !offer) return "failed";
+  // An offer as for somebody who did not pay: the payment got lost on the way, so nothing was decided about it.
+  return html || offer.error === "Payment required" ? "unseen" : "refused";
+}
+
+/** Seconds until the same payment is sent again. */
+export function pause(/** @type {string | null | undefined} */ retryAfter, /** @type {number} */ attempt) {
+  const asked = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : 0;
+  return Math.min(Math.max(asked, 1.5 ** attempt), LONGEST_PAUSE);
+}
+
+/** An atomic amount as a decimal, exactly. */
+export function decimal(/** @type {string | bigint} */ amount, /** @type {number} */ decimals) {
+  const digits = String(amount).padStart(decimals + 1, "0");
+  const at = digits.length - decimals;
+  return decimals ? `${digits.slice(0, at)}.${digits.slice(at)}` : digits;
+}
+
+// ---- What was bought
+
+/** The name to save it under: of RFC 6266's two, the one that can be any text wins. */
+export function filename(/** @type {string | null} */ disposition, /** @type {string} */ path) {
+  const header = disposition ?? "";
+  const extended = /;\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s]+)/i.exec(header);
+  const plain = /;\s*filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))/i.exec(header);
+  let name = plain?.[1]?.replace(/\\(.)/g, "$1") ?? plain?.[2] ?? path.split("/").pop() ?? "";
+  try {
+    if (extended) name = /^u/i.test(extended[1]) ? decodeURIComponent(extended[2]) : unescape(extended[2]);
+    else if (!plain) name = decodeURIComponent(name);
+  } catch {
+    // What is no percent-encoding stays as it is.
+  }
+  // eslint-disable-next-line no-control-regex -- these are what a file's name must not have
+  name = name.replace(/^.*[/\\]/, "").replace(/[\u0000-\u001f\u007f<>:"|?*\u202a-\u202e\u2066-\u2069]/g, "_").replace(/^\.+/, "");
+  return name.slice(0, 150) || "download";
+}
+
+/** JSON on several lines, its numbers and strings as they came. What is none stays as it is. */
+export function indent(/** @type {string} */ json) {
+  try {
+    JSON.parse(json);
+  } catch {
+    return json;
+  }
+  let depth = 0;
+  const line = () => "\n" + "  ".repeat(depth);
+  return json.replace(/("(?:[^"\\]|\\.)*")|\s+|([[{]\s*[\]}])|([[{])|([\]}])|(,)|(:)/g, (_, string, empty, open, close, comma, colon) => {
+    if (string) return string;
+    if (empty) return empty.replace(/\s/g, "");
+    if (open) return (depth++, open + line());
+    if (close) return (depth--, line() + close);
+    return comma ? comma + line() : colon ? ": " : "";
+  });
+}
+
+/**
+ * The paid HTML, with our nonce on its scripts and styles, since our policy stays in force when it takes this page's place.
+ * Its own policy goes along, with our nonce for its own; where it has nonces, only what carries one of them is given ours.
+ * @param {string} html @param {string} nonce @param {string | null} policy
+ */
+export function stamp(html, nonce, policy) {
+  const theirs = Array.from(policy?.matchAll(/'nonce-([^']+)'/g) ?? [], (found) => found[1]);
+  const attributes = `(?:[^>"']|"[^"]*"|'[^']*')*`;
+  const tokens = new RegExp(
+    `<!-{2}[^]*?-->|<(script|style|textarea|title|xmp|iframe|noembed|noframes)(?=[\\s/>])(${attributes})>[^]*?</\\1(?=[\\s/>])|<(link)(?=[\\s/>])(${attributes})>|<[a-z]${attributes}>`, "gi");
+  let stamped = html.replace(tokens, (token, raw, rawAttributes, link, linkAttributes) => {
+    const name = (raw ?? link ?? "").toLowerCase();
+    if (!["script", "style", "link"].includes(name)) return token;
+    const own = /\snonce\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/i.exec(rawAttributes ?? linkAttributes);
+    const carried = own?.[1] ?? own?.[2] ?? own?.[3] ?? "";
+    return theirs.length && !theirs.includes(carried) ? token : `<${name} nonce="${nonce}"${token.slice(name.length + 1)}`;
+  });
+  if (policy) {
+    const text = policy.replace(/'nonce-[^']+'/g, `'nonce-${nonce}'`).replace(/&/g, "&amp;").replace(/"/g, "&quot;");
+    const head = /<head(?=[\s>])[^>]*>|<html(?=[\s>])[^>]*>|<!doctype[^>]*>|^/i;
+    stamped = stamped.replace(head, (tag) => `${tag}<meta http-equiv="Content-Security-Policy" content="${text}">`);
+  }
+  return stamped;
+}
+
+// ---- The page
+
+/** A stop that is told in words. */
+class Stop extends Error {
+  /** @param {string} state @param {string} words @param {object} [more] */
+  constructor(state, words, more) {
+    super(words);
+    this.state = state;
+    this.more = more;
+  }
+}
+
+function start() {
+  const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+  const link = (/** @type {string} */ id) => /** @type {HTMLAnchorElement} */ ($(id));
+  const picked = (/** @type {string} */ name) =>
+    /** @type {HTMLInputElement | null} */ (document.querySelector(`input[name="${name}"]:checked`))?.value;
+  /** @type {(tag: string, properties: object, ...children: Node[]) => any} */
+  const make = (tag, properties, ...children) => {
+    const made = Object.assign(document.createElement(tag), properties);
+    made.append(...children);
+    return made;
+  };
+
+  /** @type {Data} */
+  const data = JSON.parse($("offer").textContent ?? "");
+  /** @type {Offer} */
+  let offer = decode(data.required);
+  const accepts = offer.accepts.slice();
+  const { nonce } = /** @type {HTMLScriptElement} */ (document.querySelector("script[nonce]"));
+  const language = document.documentElement.lang;
+  const title = document.querySelector("h1")?.textContent ?? "";
+  const here = location.pathname + location.search;
+  const key = "x402:" + here;
+  const skew = data.now - Date.now() / 1000;
+  /** @type {Map<string, Wallet>} */
+  const wallets = new Map();
+  let busy = false;
+  /** @type {Payment | null} */
+  let unstored = null;
+
+  /** The server's clock: what is signed by a wrong one may be over before it begins. */
+  const now = () => Date.now() / 1000 + skew;
+
+  const say = (/** @type {string} */ name, /** @type {Record<string, string>} */ values = {}) =>
+    (data.texts[name] ?? "").replace(/\{(\w+)\}/g, (_, value) => values[value] ?? "");
+
+  const money = (/** @type {Option} */ { dollar, symbol, decimals }, /** @type {string | bigint} */ amount, inToken = !dollar) => {
+    const places = { minimumFractionDigits: Math.min(decimals, 2), maximumFractionDigits: Math.min(Math.max(decimals, 2), 100) };
+    const style = inToken ? {} : { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol" };
+    const text = new Intl.NumberFormat(language, /** @type {any} */ ({ ...places, ...style })).format(/** @type {any} */ (decimal(amount, decimals)));
+    return inToken ? `${text}\u00a0${symbol}` : text;
+  };
+
+  const short = (/** @type {string} */ text) => `${text.slice(0, 6)}…${text.slice(-4)}`;
+
+  // ---- What is shown
+
+  const asks = ["idle", "choosing", "wrong-network", "low-balance", "rejected", "price-changed"];
+  const works = ["connecting", "signing", "settling", "elsewhere"];
+
+  /** @param {string} state @param {{status?: string, alert?: string, pay?: boolean, retry?: boolean, anew?: boolean, busy?: boolean}} [more] */
+  function show(state, { alert = "", status = alert ? "" : say(state), busy = works.includes(state), pay = busy || asks.includes(state), retry = state === "waiting", anew = state === "used" } = {}) {
+    $("paywall").dataset.state = state;
+    $("status").textContent = status;
+    $("alert").textContent = alert;
+    $("pay").textContent = busy ? say("busy") : say("pay", { price: $("price").textContent ?? "" });
+    $("pay").ariaDisabled = String(busy);
+    const lost = document.activeElement;
+    for (const [id, shown] of Object.entries({ pay, retry, anew, onramp: false })) $(id).hidden = !shown;
+    for (const id of ["options", "wallets"]) if ($(id)) /** @type {HTMLFieldSetElement} */ ($(id)).disabled = busy;
+    // Whoever works with a keyboard keeps a place to be.
+    if (lost?.closest("[hidden], :disabled")) (["pay", "retry", "anew"].map($).find((button) => !button.hidden) ?? $("status")).focus();
+  }
+
+  /** Before anything is asked for, or after it came to nothing. */
+  function rest() {
+    if (!picked("option")) show("unpayable");
+    else if (!wallets.size) show("no-wallet");
+    else show(picked("wallet") ? "idle" : "choosing");
+  }
+
+  /** What was said of the wallet is no longer so. */
+  function recall() {
+    if (!busy && ["static", "no-wallet", "wrong-network", "low-balance", "rejected", ...asks.slice(0, 2)].includes($("paywall").dataset.state ?? "")) rest();
+  }
+
+  function showOption() {
+    const index = picked("option");
+    if (!index) return;
+    const { amount, payTo } = accepts[+index];
+    const option = data.options[+index];
+    $("price").textContent = money(option, amount);
+    $("amount").textContent = say("amount", { amount: money(option, amount, true), network: option.network });
+    $("payee").textContent = short(payTo);
+    $("payee").title = payTo;
+  }
+
+  function showAccount(account = "") {
+    $("account").textContent = account && say("account", { account: short(account) });
+    $("account").title = account;
+  }
+
+  /** @param {Payment} payment */
+  const explored = ({ receipt, explorer }) => (explorer?.startsWith("https://") ? explorer + receipt?.transaction : "");
+
+  /** @param {Payment} payment */
+  function showReceipt(payment) {
+    $("receipt").hidden = !payment.receipt;
+    $("receipt-amount").textContent = payment.price;
+    $("receipt-transaction").textContent = payment.receipt?.transaction ?? "";
+    link("receipt-link").href = explored(payment);
+    link("receipt-link").hidden = !explored(payment);
+    $("copy-receipt").onclick = () => copy(inWords(payment), $("copy-receipt"), $("receipt-transaction"));
+  }
+
+  /** @param {Payment} payment */
+  const inWords = (payment) =>
+    [title, location.href, payment.price, payment.receipt?.transaction, explored(payment)].join("\n").trim();
+
+  async function copy(/** @type {string} */ text, /** @type {HTMLElement} */ button, /** @type {HTMLElement} */ shown) {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = say("copied");
+    } catch {
+      getSelection()?.selectAllChildren(shown);
+    }
+  }
+
+  // ---- The stored payment
+
+  /** @returns {Payment | null} */
+  function load() {
+    try {
+      return JSON.parse(localStorage.getItem(key) ?? "null") ?? unstored;
+    } catch {
+      return unstored;
+    }
+  }
+
+  function save(/** @type {Payment | null} */ payment) {
+    unstored = payment;
+    try {
+      if (payment) localStorage.setItem(key, JSON.stringify(payment));
+      else localStorage.removeItem(key);
+    } catch {
+      // A reload would forget it, so the browser asks first.
+      window.onbeforeunload = payment && !payment.paid && !payment.refused ? (event) => event.preventDefault() : null;
+    }
+  }
+
+  /** The payment that may still settle, or has. */
+  const standing = () => {
+    const payment = load();
+    return payment?.refused ? null : payment;
+  };
+
+  // ---- The wallet
+
+  /** @param {Wallet} wallet */
+  function found({ id, name, icon, provider }) {
+    if (wallets.has(id)) return;
+    if (wallets.delete("injected")) document.querySelector('[value="injected"]')?.closest("label")?.remove();
+    wallets.set(id, { id, name, icon, provider });
+    const input = make("input", { type: "radio", name: "wallet", value: id });
+    const image = make("img", { alt: "", hidden: !icon.startsWith("data:image/") });
+    if (!image.hidden) image.src = icon;
+    $("wallets").append(make("label", {}, input, image, make("span", { textContent: name.slice(0, 60) })));
+    $("wallets").hidden = false;
+    const inputs = $("wallets").querySelectorAll("input");
+    inputs[0].checked = inputs.length === 1;
+    const changed = (/** @type {any} */ accounts) => {
+      if (Array.isArray(accounts)) showAccount(accounts[0]);
+      recall();
+    };
+    for (const event of ["accountsChanged", "chainChanged"]) provider.on?.(event, changed);
+    provider.on?.("disconnect", () => changed([]));
+    recall();
+  }
+
+  function look() {
+    addEventListener("eip6963:announceProvider", (event) => {
+      const { info, provider } = /** @type {CustomEvent} */ (event).detail ?? {};
+      if (info && provider?.request) found({ id: String(info.rdns ?? info.uuid), name: String(info.name), icon: String(info.icon), provider });
+    });
+    const injected = () => {
+      const provider = /** @type {{ethereum?: Provider}} */ (window).ethereum;
+      if (!wallets.size && provider?.request) found({ id: "injected", name: say("injected"), icon: "", provider });
+    };
+    dispatchEvent(new Event("eip6963:requestProvider"));
+    injected();
+    addEventListener("ethereum#initialized", injected);
+    setTimeout(() => (injected(), recall()), 300);
+  }
+
+  /** @param {Provider} provider @param {Option} option @param {string} chainId */
+  async function goTo(provider, option, chainId) {
+    const there = async () => BigInt(await provider.request({ method: "eth_chainId" })) === BigInt(chainId);
+    const change = () => provider.request({ method: "wallet_switchEthereumChain", params: [{ chainId }] });
+    if (await there()) return;
+    show("wrong-network", { busy: true, status: say("switching", option) });
+    try {
+      await change().catch(async (error) => {
+        const unknown = [error.code, error.data?.originalError?.code].includes(4902) || /unrecognized chain/i.test(error.message);
+        if (!unknown || !option.chain) throw error;
+        await provider.request({ method: "wallet_addEthereumChain", params: [option.chain] });
+        if (!(await there())) await change();
+      });
+    } catch (error) {
+      if (/** @type {any} */ (error)?.code === -32002) throw error;
+    }
+    if (!(await there())) throw new Stop("wrong-network", say("wrong-network-help", option));
+  }
+
+  /** Reads a number from a contract; what cannot be read is null. @param {Provider} provider @param {string[]} words */
+  async function read(provider, /** @type {string} */ to, /** @type {string} */ selector, ...words) {
+    const call = { to, data: selector + words.map((word) => word.slice(2).padStart(64, "0")).join("") };
+    try {
+      return BigInt(await provider.request({ method: "eth_call", params: [call, "latest"] }));
+    } catch {
+      return null;
+    }
+  }
+
+  /** @param {Payment | null} earlier @returns {Promise<Payment>} */
+  async function sign(earlier) {
+    const index = Number(picked("option"));
+    const [accepted, option] = [accepts[index], data.options[index]];
+    const { network, asset, amount } = accepted;
+    const provider = wallets.get(picked("wallet") ?? "")?.provider;
+    if (!provider) throw new Stop("choosing", say("choosing"));
+    show("connecting");
+    const [from] = await provider.request({ method: "eth_requestAccounts" });
+    if (!/^0x[0-9a-f]{40}$/i.test(from)) throw new Stop("failed", say("no-account"), { pay: true });
+    showAccount(from);
+    await goTo(provider, option, "0x" + BigInt(network.slice(7)).toString(16));
+    // The server refused an earlier payment; the chain has the last word on whether it is spent (`authorizationState`).
+    if (earlier?.option.network === network && (await read(provider, earlier.option.asset, "0xe94a0102", earlier.from, earlier.nonce))) {
+      save({ ...earlier, refused: false, paid: Date.now() });
+      throw new Stop("used", "", { status: say("used") });
+    }
+    const balance = await read(provider, asset, "0x70a08231", from);
+    if (balance !== null && balance < BigInt(amount)) {
+      offerOnramp(from, network);
+      const [has, needs] = [balance, amount].map((amount) => money(option, amount, true));
+      throw new Stop("low-balance", say("low-balance-help", { has, needs, network: option.network }));
+    }
+    const random = (/** @type {number} */ length) =>
+      Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const validBefore = Math.floor(now()) + accepted.maxTimeoutSeconds;
+    const nonce = "0x" + random(32);
+    const authorization = { from, to: accepted.payTo, value: amount, validAfter: "0", validBefore: `${validBefore}`, nonce };
+    show("signing");
+    let signature = await provider.request({ method: "eth_signTypedData_v4", params: [from, JSON.stringify(typedData(accepted, authorization))] });
+    if (!/^0x([0-9a-f]{2})+$/i.test(signature)) throw new Stop("failed", say("no-signature"), { pay: true });
+    // Some hardware wallets write the recovery bit as it is.
+    if (/^0x.{128}0[01]$/.test(signature)) signature = signature.slice(0, -2) + (signature.endsWith("0") ? "1b" : "1c");
+    const header = encode(answer(offer, accepted, { signature, authorization }, "pay_" + random(16)));
+    const price = say("amount", { amount: money(option, amount), network: option.network });
+    return { header, option: accepted, from, nonce, validBefore, signedAt: Date.now(), price, explorer: option.explorer };
+  }
+
+  async function offerOnramp(/** @type {string} */ address, /** @type {string} */ network) {
+    if (!data.onramp) return;
+    const body = JSON.stringify({ address, network });
+    const response = await fetch(data.onramp, { method: "POST", headers: { "content-type": "application/json" }, body, mode: "same-origin" }).catch(() => null);
+    const token = (await response?.json().catch(() => null))?.token;
+    if (!token || $("paywall").dataset.state !== "low-balance") return;
+    link("onramp").href = "https://pay.coinbase.com/buy/select-asset?sessionToken=" + encodeURIComponent(token);
+    $("onramp").hidden = false;
+  }
+
+  // ---- The purchase
+
+  /** One at a time, in this tab and in others. */
+  async function alone(/** @type {() => Promise<void>} */ task) {
+    if (busy) return;
+    busy = true;
+    try {
+      const { locks } = navigator;
+      if (!locks) return await task();
+      const free = await locks.request(key, { ifAvailable: true }, async (lock) => lock && (await task(), true));
+      if (free) return;
+      show("elsewhere");
+      await locks.request(key, task);
+    } catch (caught) {
+      const error = /** @type {any} */ (caught);
+      const code = String(error?.code ?? error);
+      const again = Boolean(standing());
+      if (error instanceof Stop) show(error.state, { alert: error.message, ...error.more });
+      else if (code === "4001" || code === "ACTION_REJECTED") show("rejected");
+      else show("failed", { alert: say(code === "-32002" ? "wallet-open" : "wallet-trouble", { code }), pay: !again, retry: again });
+    } finally {
+      busy = false;
+    }
+  }
+
+  const buy = () =>
+    alone(async () => {
+      if (!standing()) {
+        const payment = await sign(load());
+        // Without locks another tab may have been faster; then what was signed here goes nowhere.
+        if (!standing()) save(payment);
+      }
+      await deliver();
+    });
+
+  const again = () => alone(async () => (standing() ? deliver() : rest()));
+
+  /** Sends the stored payment until the server says what became of it. Never signs. */
+  async function deliver() {
+    const payment = /** @type {Payment} */ (standing());
+    show("settling");
+    for (let attempt = 0; ; attempt++) {
+      const abort = new AbortController();
+      const timer = setTimeout(() => abort.abort(), LONGEST_REQUEST);
+      const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
+      /** @type {Response | null} */
+      const response = await fetch(here, {
+        headers: { accept, "payment-signature": payment.header },
+        mode: "same-origin",
+        credentials: "same-origin",
+        cache: "no-store",
+        signal: abort.signal,
+      }).catch(() => null);
+      clearTimeout(timer);
+      const header = (/** @type {string} */ name) => response?.headers.get(name) ?? null;
+      const status = response?.status ?? 503;
+      /** @type {Settlement | null} */
+      const settlement = decode(header("payment-response"));
+      if (settlement?.transaction) payment.receipt = settlement;
+      /** @type {Offer | null} */
+      const next = decode(header("payment-required"));
+      const type = header("content-type") ?? "";
+      const error = status >= 400 && /json/.test(type) ? (await response?.json().catch(() => null))?.error : undefined;
+      let verdict = judge({ status, settlement, offer: next, html: /html/.test(type), error });
+      const expired = now() > payment.validBefore + MARGIN;
+      if (verdict === "unseen") verdict = expired ? "refused" : "failed";
+      if (verdict === "refused" && payment.paid) verdict = "used";
+      if (verdict === "paid" || verdict === "used") payment.paid ??= Date.now();
+      save({ ...payment, refused: verdict === "refused" });
+      const code = String(settlement?.errorReason ?? error ?? next?.error ?? status);
+      if (verdict === "paid") return take(/** @type {Response} */ (response), payment);
+      if (verdict === "used") return (show("used"), showReceipt(payment));
+      if (verdict === "refused") return refused(/** @type {Offer} */ (next), payment, reason(code));
+      if (verdict === "failed") return show("failed", { alert: reason(code), retry: true, anew: expired });
+      if (attempt >= REPEATS) return show("waiting");
+      show("settling", { status: say(response ? "still-settling" : "offline") });
+      await new Promise((resolve) => setTimeout(resolve, 1000 * pause(header("retry-after"), attempt)));
+    }
+  }
+
+  function reason(/** @type {string} */ code) {
+    const known = { "no-funds": /insufficient/, "too-late": /valid_before|expired/, "bad-signature": /signature/, "no-match": /match/, unseen: /^Payment required$/, status: /^\d+$/, refused: /./ };
+    const [name] = Object.entries(known).find(([, pattern]) => pattern.test(code)) ?? [];
+    return say("reason-" + name, { code: code.slice(0, 120) });
+  }
+
+  /** Nothing was charged. If the server asks for something else by now, the person is to look at it first. */
+  function refused(/** @type {Offer} */ next, /** @type {Payment} */ payment, /** @type {string} */ words) {
+    offer = next;
+    accepts.forEach((old, index) => {
+      const like = next.accepts.filter(({ scheme, network, asset }) => scheme === old.scheme && network === old.network && asset === old.asset);
+      const input = /** @type {HTMLInputElement} */ (document.querySelector(`input[name="option"][value="${index}"]`));
+      const same = like.find(({ payTo }) => payTo === old.payTo) ?? like[0];
+      if (!same) input.disabled = !(input.checked = false);
+      else accepts[index] = same;
+      const price = input.closest("label")?.querySelector(".row-price");
+      if (price) price.textContent = money(data.options[index], accepts[index].amount);
+    });
+    showOption();
+    const index = picked("option");
+    if (!index) return show("failed", { alert: say("offer-gone") });
+    const { amount, payTo } = accepts[+index];
+    if (amount === payment.option.amount && payTo === payment.option.payTo) show("failed", { alert: words, pay: true });
+    else show("price-changed", { alert: say("price-changed-help", { price: $("price").textContent ?? "", was: payment.price }) });
+  }
+
+  // ---- What was bought, shown
+
+  /** @param {Response} response @param {Payment} payment */
+  async function take(response, payment) {
+    const type = (response.headers.get("content-type") ?? "").toLowerCase();
+    const mime = type.split(";")[0].trim();
+    const disposition = response.headers.get("content-disposition");
+    const attached = /^\s*attachment/i.test(disposition ?? "");
+    const blob = await response.blob().catch(() => null);
+    if (!blob) return show("failed", { alert: say("broken"), retry: true });
+    const text = async () => {
+      const bytes = await blob.arrayBuffer();
+      try {
+        return new TextDecoder(/charset="?([^";\s]+)/.exec(type)?.[1] ?? "utf-8").decode(bytes);
+      } catch {
+        return new TextDecoder().decode(bytes);
+      }
+    };
+    if (mime === "text/html" && !attached) return replace(await text(), response.headers.get("content-security-policy"), payment);
+    show("paid");
+    $("purchase").hidden = true;
+    $("bought").hidden = false;
+    showReceipt(payment);
+    const file = link("download");
+    file.href = URL.createObjectURL(blob);
+    file.download = filename(disposition, new URL(response.url).pathname);
+    file.textContent = say("save", { name: file.download });
+    file.hidden = !blob.size;
+    const shows = !attached && /^image\/|^application\/(.+\+)?json$|^(text|application)\/(.+\+)?xml$|^text\/(plain|markdown)$/.test(mime);
+    if (shows && mime.startsWith("image/")) $("content").append(make("img", { src: file.href, alt: title }));
+    else if (shows) $("content").append(make("pre", { tabIndex: 0, textContent: mime.endsWith("json") ? indent(await text()) : await text() }));
+    else if (blob.size) file.click();
+    $("content").hidden = !shows;
+    $("done").focus();
+  }
+
+  /** @param {string} html @param {string | null} policy @param {Payment} payment */
+  function replace(html, policy, payment) {
+    const words = inWords(payment);
+    const stamped = stamp(html, nonce, policy);
+    const done = () => payment.receipt && bar(payment, words);
+    document.open();
+    // It is the service's own answer, which the browser would have shown at this address had it come by itself.
+    // eslint-disable-next-line no-unsanitized/method -- see above
+    document.write(stamped);
+    document.close();
+    if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", done);
+    else done();
+  }
+
+  /** The receipt beside HTML that knows nothing of it. @param {Payment} payment @param {string} words */
+  function bar(payment, words) {
+    const { transaction = "", network = "", amount = "" } = payment.receipt ?? {};
+    const host = make("div", { id: "x402-receipt" });
+    Object.assign(host.dataset, { transaction, network, amount });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(data.bar);
+    const root = host.attachShadow({ mode: "closed" });
+    root.adoptedStyleSheets = [sheet];
+    const told = make("span", { textContent: say("paid-bar", { amount: payment.price }) });
+    const copies = make("button", { textContent: say("copy"), onclick: () => copy(words, copies, told) });
+    const explorer = make("a", { href: explored(payment), target: "_blank", rel: "noopener noreferrer", textContent: say("explorer"), hidden: !explored(payment) });
+    const close = make("button", { textContent: say("close"), onclick: () => host.remove() });
+    root.append(make("aside", { lang: language, ariaLabel: say("receipt") }, told, copies, explorer, close));
+    (document.body ?? document.documentElement).append(host);
+  }
+
+  // ---- What the person does
+
+  $("pay").onclick = buy;
+  $("retry").onclick = again;
+  $("anew").onclick = () => {
+    const payment = load();
+    // What is spent is forgotten; of what merely ran out, the chain is asked before anything is signed.
+    save(payment && !payment.paid ? { ...payment, refused: true } : null);
+    $("receipt").hidden = true;
+    rest();
+  };
+  document.addEventListener("change", () => {
+    showOption();
+    if (!busy && $("retry").hidden && $("anew").hidden) rest();
+  });
+
+  showOption();
+  look();
+  const earlier = standing();
+  if (earlier?.paid && Date.now() - earlier.paid > DAY) save(null);
+  else if (earlier) again();
+}
+
+if (typeof document !== "undefined") start();

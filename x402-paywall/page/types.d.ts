@@ -1,0 +1,88 @@
+/** One way to pay, as the server offers it. */
+export interface Requirements {
+  scheme: string;
+  network: string;
+  amount: string;
+  asset: string;
+  payTo: string;
+  maxTimeoutSeconds: number;
+  extra?: { name?: string; version?: string; [key: string]: unknown };
+}
+
+export interface Offer {
+  x402Version: number;
+  error?: string;
+  resource?: unknown;
+  accepts: Requirements[];
+  extensions?: Record<string, any>;
+}
+
+/** What the page knows of a way to pay beside the offer, in the order of `accepts`. */
+export interface Option extends Record<string, any> {
+  symbol: string;
+  decimals: number;
+  dollar: boolean;
+  network: string;
+  explorer?: string;
+  /** The parameter of `wallet_addEthereumChain`. */
+  chain?: { chainId: string; [key: string]: unknown };
+}
+
+export interface Data {
+  /** The header PAYMENT-REQUIRED. */
+  required: string;
+  options: Option[];
+  /** The server's clock, in seconds. */
+  now: number;
+  onramp?: string;
+  /** The style of the receipt's bar. */
+  bar: string;
+  texts: Record<string, string>;
+}
+
+/** The header PAYMENT-RESPONSE. */
+export interface Settlement {
+  success: boolean;
+  transaction?: string;
+  network?: string;
+  payer?: string;
+  amount?: string;
+  errorReason?: string;
+}
+
+/** A signed payment as it is stored. */
+export interface Payment {
+  header: string;
+  option: Requirements;
+  from: string;
+  nonce: string;
+  validBefore: number;
+  signedAt: number;
+  /** As money, and where. */
+  price: string;
+  explorer?: string;
+  refused?: boolean;
+  paid?: number;
+  receipt?: Settlement;
+}
+
+export interface Answer {
+  status: number;
+  settlement?: Settlement | null;
+  offer?: Offer | null;
+  html?: boolean;
+  error?: string;
+}
+
+export interface Wallet {
+  id: string;
+  name: string;
+  icon: string;
+  provider: Provider;
+}
+
+/** EIP-1193. */
+export interface Provider {
+  request(call: { method: string; params?: unknown[] }): Promise<any>;
+  on?(event: string, listener: (value: any) => void): void;
+}

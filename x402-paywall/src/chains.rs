@@ -1,0 +1,151 @@
+//! What people and wallets call the chains: names, explorers, and what a wallet needs to add one.
+//!
+//! The rows are those of core's tables of networks and tokens. A chain that is not here works as well: it goes by its
+//! CAIP-2 id, has no explorer, and must be in the wallet already.
+//! Source: <https://github.com/ethereum-lists/chains> and the chains' own documentation.
+
+use serde_json::{Value, json};
+use x402_core::network::Network;
+
+/// A chain as people know it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    id: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) testnet: bool,
+    /// Its explorer by EIP-3091; none where nobody vouches for one.
+    explorer: &'static str,
+    /// The coin that fees are paid in, and where a wallet reaches the chain.
+    coin: &'static str,
+    rpc: &'static str,
+}
+
+pub(crate) fn find(network: &Network) -> Option<&'static Chain> {
+    CHAINS.iter().find(|chain| chain.id == network.as_str())
+}
+
+impl Chain {
+    /// The address of a transaction, without its hash.
+    pub(crate) fn explorer(&self) -> Option<String> {
+        (!self.explorer.is_empty()).then(|| format!("{}/tx/", self.explorer))
+    }
+
+    /// The parameter of `wallet_addEthereumChain` (EIP-3085).
+    pub(crate) fn for_wallet(&self) -> Option<Value> {
+        let number: u64 = self.id.strip_prefix("eip155:")?.parse().ok()?;
+        if self.rpc.is_empty() {
+            return None;
+        }
+        let mut chain = json!({
+            "chainId": format!("{number:#x}"),
+            "chainName": self.name,
+            "nativeCurrency": { "name": self.coin, "symbol": self.coin, "decimals": 18 },
+            "rpcUrls": [self.rpc],
+        });
+        if !self.explorer.is_empty() {
+            chain["blockExplorerUrls"] = json!([self.explorer]);
+        }
+        Some(chain)
+    }
+}
+
+const fn chain(
+    id: &'static str,
+    name: &'static str,
+    explorer: &'static str,
+    coin: &'static str,
+    rpc: &'static str,
+) -> Chain {
+    Chain { id, name, testnet: false, explorer, coin, rpc }
+}
+
+const fn testnet(
+    id: &'static str,
+    name: &'static str,
+    explorer: &'static str,
+    coin: &'static str,
+    rpc: &'static str,
+) -> Chain {
+    Chain { id, name, testnet: true, explorer, coin, rpc }
+}
+
+#[rustfmt::skip]
+const CHAINS: &[Chain] = &[
+    chain("eip155:8453", "Base", "https://basescan.org", "ETH", "https://mainnet.base.org"),
+    testnet("eip155:84532", "Base Sepolia", "https://sepolia.basescan.org", "ETH", "https://sepolia.base.org"),
+    chain("eip155:1", "Ethereum", "https://etherscan.io", "ETH", "https://ethereum-rpc.publicnode.com"),
+    testnet("eip155:11155111", "Sepolia", "https://sepolia.etherscan.io", "ETH", "https://ethereum-sepolia-rpc.publicnode.com"),
+    chain("eip155:43114", "Avalanche", "https://snowtrace.io", "AVAX", "https://api.avax.network/ext/bc/C/rpc"),
+    testnet("eip155:43113", "Avalanche Fuji", "https://testnet.snowtrace.io", "AVAX", "https://api.avax-test.network/ext/bc/C/rpc"),
+    chain("eip155:137", "Polygon", "https://polygonscan.com", "POL", "https://polygon-rpc.com"),
+    testnet("eip155:80002", "Polygon Amoy", "https://amoy.polygonscan.com", "POL", "https://rpc-amoy.polygon.technology"),
+    chain("eip155:42161", "Arbitrum One", "https://arbiscan.io", "ETH", "https://arb1.arbitrum.io/rpc"),
+    testnet("eip155:421614", "Arbitrum Sepolia", "https://sepolia.arbiscan.io", "ETH", "https://sepolia-rollup.arbitrum.io/rpc"),
+    chain("eip155:143", "Monad", "https://monadscan.com", "MON", "https://rpc.monad.xyz"),
+    chain("eip155:4326", "MegaETH", "https://mega.etherscan.io", "ETH", "https://mainnet.megaeth.com/rpc"),
+    chain("eip155:988", "Stable", "https://stablescan.xyz", "USDT0", "https://rpc.stable.xyz"),
+    testnet("eip155:2201", "Stable Testnet", "https://testnet.stablescan.xyz", "gUSDT", "https://rpc.testnet.stable.xyz"),
+    chain("eip155:31612", "Mezo", "https://explorer.mezo.org", "BTC", "https://rpc-http.mezo.boar.network"),
+    testnet("eip155:31611", "Mezo Testnet", "https://explorer.test.mezo.org", "BTC", "https://rpc.test.mezo.org"),
+    chain("eip155:723487", "Radius", "", "RUSD", "https://rpc.radiustech.xyz"),
+    testnet("eip155:72344", "Radius Testnet", "", "RUSD", "https://rpc.testnet.radiustech.xyz"),
+    chain("eip155:36900", "ADI Chain", "https://explorer.adifoundation.ai", "ADI", "https://rpc.adifoundation.ai"),
+    chain("eip155:190415", "HPP", "https://explorer.hpp.io", "ETH", "https://mainnet.hpp.io"),
+    testnet("eip155:181228", "HPP Sepolia", "https://sepolia-explorer.hpp.io", "ETH", "https://sepolia.hpp.io"),
+    chain("eip155:50", "XDC", "https://xdcscan.com", "XDC", "https://erpc.xinfin.network"),
+    testnet("eip155:51", "XDC Apothem", "https://apothem.xinfinscan.com", "TXDC", "https://rpc.apothem.network"),
+    chain("eip155:38833", "Igra", "https://explorer.igralabs.com", "iKAS", "https://rpc.igralabs.com:8545"),
+    chain("eip155:14", "Flare", "https://flarescan.com", "FLR", "https://flare-api.flare.network/ext/C/rpc"),
+    chain("eip155:42220", "Celo", "https://celoscan.io", "CELO", "https://forno.celo.org"),
+    testnet("eip155:11142220", "Celo Sepolia", "https://celo-sepolia.blockscout.com", "CELO", "https://forno.celo-sepolia.celo-testnet.org"),
+    chain("eip155:1329", "Sei", "https://seitrace.com", "SEI", "https://evm-rpc.sei-apis.com"),
+    testnet("eip155:1328", "Sei Testnet", "", "SEI", "https://evm-rpc-testnet.sei-apis.com"),
+    chain("eip155:4689", "IoTeX", "https://iotexscan.io", "IOTX", "https://babel-api.mainnet.iotex.io"),
+    chain("eip155:2741", "Abstract", "https://abscan.org", "ETH", "https://api.mainnet.abs.xyz"),
+    testnet("eip155:11124", "Abstract Testnet", "https://sepolia.abscan.org", "ETH", "https://api.testnet.abs.xyz"),
+    chain("eip155:3338", "peaq", "", "PEAQ", "https://peaq.api.onfinality.io/public"),
+    chain("eip155:1514", "Story", "https://www.storyscan.io", "IP", "https://mainnet.storyrpc.io"),
+    chain("eip155:41923", "EDU Chain", "", "EDU", "https://rpc.edu-chain.raas.gelato.cloud"),
+    testnet("eip155:324705682", "SKALE Base Sepolia", "", "CREDIT", ""),
+    chain("solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp", "Solana", "", "SOL", ""),
+    testnet("solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1", "Solana Devnet", "", "SOL", ""),
+    testnet("solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z", "Solana Testnet", "", "SOL", ""),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chain_is_there_once_and_its_addresses_are_https() {
+        for (at, chain) in CHAINS.iter().enumerate() {
+            let network: Network = chain.id.parse().expect(chain.id);
+            assert_eq!(find(&network), Some(chain));
+            assert!(CHAINS[at + 1..].iter().all(|other| other.name != chain.name), "{}", chain.name);
+            for address in [chain.explorer, chain.rpc] {
+                assert!(address.is_empty() || address.starts_with("https://"), "{address}");
+                assert!(!address.ends_with('/'), "{address}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_chain_with_a_token_or_an_old_name_is_there() {
+        let known = (1..1_000_000).chain([11_155_111, 11_142_220, 324_705_682]).map(Network::evm);
+        for network in known {
+            let used = x402_core::asset::default_token(&network).is_some() || network.v1_name().is_some();
+            assert!(!used || find(&network).is_some(), "{network}");
+        }
+    }
+
+    #[test]
+    fn a_wallet_is_told_the_chain_in_hexadecimal() {
+        let chain = find(&x402_core::network::BASE_SEPOLIA).unwrap();
+        let told = chain.for_wallet().unwrap();
+        assert_eq!(told["chainId"], "0x14a34");
+        assert_eq!(told["blockExplorerUrls"][0], "https://sepolia.basescan.org");
+        assert_eq!(chain.explorer().unwrap(), "https://sepolia.basescan.org/tx/");
+        assert_eq!(find(&x402_core::network::SOLANA).unwrap().for_wallet(), None);
+        assert_eq!(find(&Network::evm(999)), None);
+    }
+}

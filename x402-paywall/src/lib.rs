@@ -1,0 +1,210 @@
+//! The page that a person sees who opens what x402 sells in a browser.
+//!
+//! It says what is sold and for how much, finds the person's wallet, has one payment signed, sends it, and shows what it
+//! bought. It is one document: its style and script stand in it, it loads nothing from anywhere, and needs no build step.
+//! Put it on a gate, or on a single charge:
+//!
+//! ```
+//! use x402_core::{gate::{PaymentGate, exact}, network::{BASE, BASE_SEPOLIA}};
+//! use x402_paywall::{PaywallPage, Theme};
+//! # fn gate(facilitator: impl x402_core::facilitator::Facilitator) -> Result<(), Box<dyn std::error::Error>> {
+//!
+//! let page = PaywallPage::new()
+//!     .app_name("The Daily Example")
+//!     .app_logo("https://example.com/logo.svg")?
+//!     .accent("#0b6e4f")?
+//!     .theme(Theme::Auto);
+//! let gate = PaymentGate::builder("https://example.com").facilitator(facilitator).paywall(page.clone());
+//!
+//! let me = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+//! let archive = exact("$0.10").on(BASE).to(me).describe("An article of 1998")
+//!     .paywall(page.extra_text("Articles of this year are free."));
+//! # Ok(()) }
+//! ```
+//!
+//! What is asked for is told in English or German, as `Accept-Language` has it. The page pays `exact` by EIP-3009 on EVM
+//! chains; other ways to pay are shown, and left to programs.
+//!
+//! # A page of your own
+//!
+//! Anything that takes a visit and gives a page is a paywall: see [`Paywall`]. [`PaywallPage::facts`] has what this page
+//! says, in words, for a template of your own.
+//!
+//! # What can be relied on
+//!
+//! `docs/paywall.md` in the repository says when the page asks for a signature (once for a purchase, and again only when
+//! nothing can come of the first), what its Content-Security-Policy allows, and what that means for an article in HTML,
+//! which takes the page's place in the same document.
+
+mod chains;
+mod colour;
+mod error;
+mod facts;
+mod language;
+mod money;
+mod page;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use x402_core::gate::{Page, Paywall, Visit};
+
+use crate::{colour::Colour, facts::Visited};
+
+pub use crate::{
+    error::{Error, ErrorKind},
+    facts::{Facts, WayToPay},
+    language::Language,
+};
+
+/// The page, and what can be set about it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PaywallPage {
+    app_name: Option<String>,
+    app_logo: Option<String>,
+    testnet: Option<bool>,
+    current_url: Option<String>,
+    session_token_endpoint: Option<String>,
+    accent: Colour,
+    theme: Theme,
+    extra_text: Option<String>,
+}
+
+/// Light or dark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Theme {
+    /// What the person's system is set to.
+    #[default]
+    Auto,
+    /// Light.
+    Light,
+    /// Dark.
+    Dark,
+}
+
+impl Theme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+}
+
+impl Default for PaywallPage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PaywallPage {
+    /// The page as it is when nothing is set.
+    pub fn new() -> Self {
+        Self {
+            app_name: None,
+            app_logo: None,
+            testnet: None,
+            current_url: None,
+            session_token_endpoint: None,
+            accent: Colour::DEFAULT,
+            theme: Theme::Auto,
+            extra_text: None,
+        }
+    }
+
+    /// Who sells. Otherwise the service's name, or its host.
+    #[must_use]
+    pub fn app_name(mut self, name: impl Into<String>) -> Self {
+        self.app_name = Some(name.into());
+        self
+    }
+
+    /// A logo. The browser fetches it from there, which is the only thing this page can load from elsewhere.
+    ///
+    /// # Errors
+    /// When it is no `https` address.
+    pub fn app_logo(mut self, url: impl Into<String>) -> Result<Self, Error> {
+        let url = url.into();
+        let parsed = url.parse::<http::Uri>().ok();
+        let secure = parsed.is_some_and(|uri| {
+            uri.scheme() == Some(&http::uri::Scheme::HTTPS)
+                && uri.host().is_some_and(|host| !host.is_empty())
+                && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'))
+        });
+        if !secure {
+            return Err(Error::new(ErrorKind::Logo, "a logo is an https address", &url));
+        }
+        self.app_logo = Some(url);
+        Ok(self)
+    }
+
+    /// Whether the page says that it is about test money. Otherwise the networks tell.
+    #[must_use]
+    pub fn testnet(mut self, testnet: bool) -> Self {
+        self.testnet = Some(testnet);
+        self
+    }
+
+    /// The address to show for what is sold. Otherwise the resource's. What is paid for is always what the browser's
+    /// address bar says.
+    #[must_use]
+    pub fn current_url(mut self, url: impl Into<String>) -> Self {
+        self.current_url = Some(url.into());
+        self
+    }
+
+    /// Where the page gets a session token of Coinbase's on-ramp, for a link to buy tokens when there are too few: a path
+    /// of the same origin. It is sent `{address, network}` by POST and answers `{token}`.
+    ///
+    /// # Errors
+    /// When it is no path: the page speaks to its own origin only.
+    pub fn session_token_endpoint(mut self, path: impl Into<String>) -> Result<Self, Error> {
+        let path = path.into();
+        let local = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
+        if !local || path.parse::<http::uri::PathAndQuery>().is_err() {
+            let expected = "a session-token endpoint is a path of the same origin, like /session-token";
+            return Err(Error::new(ErrorKind::SessionTokenEndpoint, expected, &path));
+        }
+        self.session_token_endpoint = Some(path);
+        Ok(self)
+    }
+
+    /// The colour of buttons, as `#rrggbb`. Where it could not be seen, a darker or lighter one is taken; what stands on
+    /// it is black or white, whichever is read better.
+    ///
+    /// # Errors
+    /// When it is written otherwise.
+    pub fn accent(mut self, colour: &str) -> Result<Self, Error> {
+        self.accent = Colour::parse(colour)
+            .ok_or_else(|| Error::new(ErrorKind::Accent, "an accent colour is written #rrggbb", colour))?;
+        Ok(self)
+    }
+
+    /// Light, dark, or as the system is set.
+    #[must_use]
+    pub fn theme(mut self, theme: Theme) -> Self {
+        self.theme = theme;
+        self
+    }
+
+    /// A text below everything else, with its line breaks.
+    #[must_use]
+    pub fn extra_text(mut self, text: impl Into<String>) -> Self {
+        self.extra_text = Some(text.into());
+        self
+    }
+
+    /// What this page would say to this visit, for a template of your own.
+    pub fn facts(&self, visit: &Visit<'_>) -> Facts {
+        Facts::of(self, &Visited::from(visit))
+    }
+}
+
+impl Paywall for PaywallPage {
+    fn page(&self, visit: &Visit<'_>) -> Page {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let page::Rendered { html, headers } = page::render(self, &Visited::from(visit), now);
+        headers.into_iter().fold(Page::new(html), |page, (name, value)| page.with_header(name, value))
+    }
+}

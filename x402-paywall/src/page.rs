@@ -1,0 +1,190 @@
+//! The page as it is sent: one document, and the policy that keeps it to itself.
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use http::{HeaderName, HeaderValue, header};
+use serde_json::{Value, json};
+
+use crate::{
+    PaywallPage,
+    chains,
+    facts::{Facts, Visited, WayToPay, is_dollar},
+    language::{PageTexts, fill},
+};
+
+static STYLE: LazyLock<String> = LazyLock::new(|| style(include_str!("../page/paywall.css")));
+static BAR: LazyLock<String> = LazyLock::new(|| style(include_str!("../page/bar.css")));
+static SCRIPT: LazyLock<String> = LazyLock::new(|| script(include_str!("../page/paywall.js")));
+
+#[derive(Template)]
+#[template(path = "paywall.html")]
+struct Document<'a> {
+    facts: &'a Facts,
+    texts: &'a PageTexts,
+    title: &'a str,
+    theme: &'a str,
+    chosen: Option<&'a WayToPay>,
+    chosen_index: usize,
+    onramp: &'a str,
+    nonce: &'a str,
+    css: &'a str,
+    accent: &'a str,
+    data: &'a str,
+    script: &'a str,
+}
+
+/// A page and the headers of its own.
+pub(crate) struct Rendered {
+    pub(crate) html: String,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+pub(crate) fn render(page: &PaywallPage, visit: &Visited<'_>, now: u64) -> Rendered {
+    let facts = Facts::of(page, visit);
+    let texts = facts.language.texts();
+    let chosen_index = facts.ways.iter().position(|way| way.payable).unwrap_or(0);
+    let chosen = facts.ways.get(chosen_index);
+    let price = chosen.map_or("", |way| &way.price);
+    let nonce = nonce();
+    let document = Document {
+        title: &fill(&texts.page.title, &[("price", price), ("app", &facts.app_name)]),
+        theme: page.theme.name(),
+        onramp: &fill(&texts.page.onramp, &[("token", chosen.map_or("", |way| &way.token))]),
+        nonce: &nonce,
+        css: &STYLE,
+        accent: &page.accent.style(),
+        data: &in_script(&data(page, &facts, visit, now)),
+        script: &SCRIPT,
+        texts: &texts.page,
+        chosen,
+        chosen_index,
+        facts: &facts,
+    };
+    let html = document.render().expect("writing to a string does not fail");
+    Rendered { html, headers: headers(&nonce, &facts) }
+}
+
+/// What the script is told. The offer is the header's own text, so that what is answered is exactly what was offered.
+fn data(page: &PaywallPage, facts: &Facts, visit: &Visited<'_>, now: u64) -> Value {
+    let tokens = facts.ways.iter().zip(&visit.required.accepts).zip(visit.tokens);
+    let options: Vec<Value> = tokens
+        .map(|((way, option), token)| {
+            json!({
+                "network": way.network,
+                "symbol": way.token,
+                "decimals": token.decimals,
+                "dollar": is_dollar(token),
+                "explorer": way.explorer,
+                "chain": chains::find(&option.network).and_then(chains::Chain::for_wallet),
+            })
+        })
+        .collect();
+    json!({
+        "required": visit.encoded,
+        "options": options,
+        "now": now,
+        "bar": *BAR,
+        "onramp": page.session_token_endpoint.as_deref().filter(|_| !facts.testnet),
+        "texts": facts.language.texts().script,
+    })
+}
+
+/// JSON that ends no script: what HTML looks at is written as escapes.
+fn in_script(json: &Value) -> String {
+    let text = json.to_string();
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
+            }
+            _ => escaped.push(char),
+        }
+    }
+    escaped
+}
+
+/// What the document may do; the reasons are in `docs/paywall.md`.
+fn headers(nonce: &str, facts: &Facts) -> Vec<(HeaderName, HeaderValue)> {
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src 'self' 'nonce-{nonce}'; \
+         style-src-attr 'unsafe-inline'; img-src 'self' https: data: blob:; font-src 'self' https: data:; \
+         media-src 'self' https: data: blob:; frame-src 'self' https:; connect-src 'self'; manifest-src 'self'; \
+         worker-src 'self'; object-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    let fixed = HeaderValue::from_static;
+    vec![
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::try_from(policy).expect("it is made of visible ASCII characters"),
+        ),
+        (header::CONTENT_LANGUAGE, fixed(facts.language.tag())),
+        (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
+        (header::X_FRAME_OPTIONS, fixed("DENY")),
+        (header::REFERRER_POLICY, fixed("same-origin")),
+        // Wallets that open a window of their own need it to know us.
+        (HeaderName::from_static("cross-origin-opener-policy"), fixed("same-origin-allow-popups")),
+    ]
+}
+
+/// A word that nobody can guess. Without randomness there is none that could be trusted, and the browser runs nothing.
+fn nonce() -> String {
+    let mut bytes = [0; 16];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Err(error) => {
+            tracing::error!(%error, "the system has no random numbers; the payment page goes without its script");
+            String::from("none")
+        }
+    }
+}
+
+/// The sources are written for people; a browser does without their comments and indentation. Their strings and
+/// regular expressions contain neither `/**` nor a line break, which a test sees to.
+fn without_comments(source: &str) -> String {
+    let mut code = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, after)) = rest.split_once("/**") {
+        code.push_str(before);
+        rest = after.split_once("*/").map_or("", |(_, after)| after.strip_prefix(' ').unwrap_or(after));
+    }
+    code.push_str(rest);
+    let lines = code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Lines whose only literals are plain strings do without their spaces beside punctuation, too; all others stay.
+fn script(source: &str) -> String {
+    let lines = without_comments(source);
+    let plain = |line: &str| !line.contains(['`', '\'', '/', '\\']) && line.matches('"').count() % 2 == 0;
+    let squeezed = lines.lines().map(|line| if plain(line) { squeeze(line) } else { line.to_owned() });
+    squeezed.fold(String::with_capacity(lines.len()), |text, line| text + &line + "\n")
+}
+
+/// `+` and `-` are not among them: `a + +b` is not `a++b`.
+fn squeeze(line: &str) -> String {
+    const PUNCTUATION: &[char] = &['{', '}', '(', ')', '[', ']', ',', ';', ':', '=', '<', '>', '?', '&', '|', '!'];
+    let mut squeezed = String::with_capacity(line.len());
+    let (mut quoted, mut chars) = (false, line.chars().peekable());
+    while let Some(char) = chars.next() {
+        quoted ^= char == '"';
+        let beside = squeezed.ends_with(PUNCTUATION) || chars.peek().is_some_and(|next| PUNCTUATION.contains(next));
+        if quoted || char != ' ' || !beside {
+            squeezed.push(char);
+        }
+    }
+    squeezed
+}
+
+/// Style sheets have no strings in which a space beside punctuation would count.
+fn style(source: &str) -> String {
+    let mut sheet = without_comments(source).replace('\n', "");
+    for (spaced, tight) in [(" {", "{"), ("{ ", "{"), (" }", "}"), (": ", ":"), (", ", ","), ("; ", ";"), (";}", "}")] {
+        sheet = sheet.replace(spaced, tight);
+    }
+    sheet
+}
+
+#[cfg(test)]
+mod tests;

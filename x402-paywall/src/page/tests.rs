@@ -1,0 +1,283 @@
+use http::{HeaderMap, HeaderValue};
+use serde_json::json;
+use x402_core::{
+    asset::{Token, default_token},
+    payment::PaymentRequired,
+    wire,
+};
+
+use super::*;
+use crate::Theme;
+
+const CENT: &str = "10000";
+
+struct Shop {
+    required: PaymentRequired,
+    tokens: Vec<Token>,
+    headers: HeaderMap,
+}
+
+impl Shop {
+    fn selling(resource: Value, networks: &[&str]) -> Self {
+        let tokens: Vec<Token> = networks
+            .iter()
+            .map(|id| default_token(&id.parse().unwrap()).expect("a known chain"))
+            .collect();
+        let accepts: Vec<Value> = tokens
+            .iter()
+            .map(|token| {
+                json!({
+                    "scheme": "exact",
+                    "network": token.network,
+                    "amount": CENT,
+                    "asset": token.address,
+                    "payTo": "0x209693Bc6afc0C5328bA36FaF03C514EF312287C",
+                    "maxTimeoutSeconds": 300,
+                    "extra": { "name": "USD Coin", "version": "2" },
+                })
+            })
+            .collect();
+        let required = json!({
+            "x402Version": 2,
+            "error": "Payment required",
+            "resource": resource,
+            "accepts": accepts,
+            "extensions": { "payment-identifier": x402_core::extension::payment_identifier::declaration(false) },
+        });
+        Self { required: serde_json::from_value(required).unwrap(), tokens, headers: HeaderMap::new() }
+    }
+
+    fn article(networks: &[&str]) -> Self {
+        Self::selling(
+            json!({ "url": "https://example.com/news/1?a=b", "description": "A long read", "mimeType": "text/html" }),
+            networks,
+        )
+    }
+
+    fn in_german(mut self) -> Self {
+        self.headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("de-DE,de;q=0.9,en;q=0.5"));
+        self
+    }
+
+    fn shows(&self, page: &PaywallPage) -> Rendered {
+        let encoded = wire::encode_header(&self.required);
+        let visit = Visited {
+            required: &self.required,
+            encoded: encoded.to_str().unwrap(),
+            tokens: &self.tokens,
+            headers: &self.headers,
+        };
+        render(page, &visit, 1_800_000_000)
+    }
+}
+
+/// The document's elements outside of scripts and styles, by a reader of its own: names and attributes as written.
+fn elements(html: &str) -> Vec<String> {
+    let (mut found, mut rest) = (Vec::new(), html);
+    while let Some((_, tag)) = rest.split_once('<') {
+        let mut quoted = None;
+        let end = tag.find(|char| match (quoted, char) {
+            (None, '"' | '\'') => {
+                quoted = Some(char);
+                false
+            }
+            (Some(open), _) if char == open => {
+                quoted = None;
+                false
+            }
+            (None, '>') => true,
+            _ => false,
+        });
+        let (inside, after) = tag.split_at(end.expect("every tag is closed"));
+        found.push(inside.to_owned());
+        let name = inside.split_whitespace().next().unwrap_or_default();
+        rest = match name {
+            "script" | "style" => after.split_once(&format!("</{name}>")).expect("it is closed").1,
+            _ => &after[1..],
+        };
+    }
+    found
+}
+
+fn script_data(html: &str) -> Value {
+    let (_, data) = html.split_once(r#"<script id="offer" type="application/json">"#).unwrap();
+    serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn the_facts_are_readable_without_a_script() {
+    let shop = Shop::article(&["eip155:8453", "eip155:137"]);
+    let html = shop.shows(&PaywallPage::new().app_name("The Daily")).html;
+    for fact in [
+        r#"<html lang="en" data-theme="auto">"#,
+        "<title>Pay $0.01 – The Daily</title>",
+        "<h1>A long read</h1>",
+        "example.com/news/1?a=b",
+        r#"<span id="price">$0.01</span>"#,
+        "0.01\u{a0}USDC on Base",
+        "USDC · Polygon",
+        "0x2096…287C",
+        "5 minutes after you sign",
+        "<noscript>",
+    ] {
+        assert!(html.contains(fact), "{fact}");
+    }
+    assert!(!html.contains("testnet\""), "neither chain is a test network");
+}
+
+#[test]
+fn it_speaks_german_to_those_who_ask_for_it() {
+    let shop = Shop::article(&["eip155:84532"]).in_german();
+    let Rendered { html, headers } = shop.shows(&PaywallPage::new().theme(Theme::Dark));
+    for fact in [r#"<html lang="de" data-theme="dark">"#, "0,01\u{a0}$", "auf Base Sepolia", "Testnetz", "5 Minuten"] {
+        assert!(html.contains(fact), "{fact}");
+    }
+    assert!(headers.contains(&(header::CONTENT_LANGUAGE, HeaderValue::from_static("de"))));
+}
+
+#[test]
+fn test_money_is_told_by_the_network_unless_set() {
+    for (networks, set, banner) in [
+        (&["eip155:84532"][..], None, true),
+        (&["eip155:8453"], None, false),
+        (&["eip155:84532", "eip155:8453"], None, false),
+        (&["eip155:84532"], Some(false), false),
+        (&["eip155:8453"], Some(true), true),
+    ] {
+        let page = set.into_iter().fold(PaywallPage::new(), PaywallPage::testnet);
+        let html = Shop::article(networks).shows(&page).html;
+        assert_eq!(html.contains(r#"<p id="testnet">"#), banner, "{networks:?} {set:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_paid_here_is_shown_and_not_chosen() {
+    let html = Shop::article(&["eip155:4326", "eip155:8453"]);
+    let mut shop = html;
+    shop.required.accepts[0].extra.insert("assetTransferMethod".into(), "permit2".into());
+    let html = shop.shows(&PaywallPage::new()).html;
+    assert!(html.contains(r#"name="option" value="0" disabled>"#), "{html}");
+    assert!(html.contains(r#"name="option" value="1" checked>"#));
+    assert!(html.contains("not payable in this page"));
+}
+
+#[test]
+fn hostile_words_stay_words() {
+    let plain = elements(&Shop::article(&["eip155:8453"]).shows(&settings("x", "x")).html);
+    let names = |tags: &[String]| -> Vec<String> {
+        tags.iter().map(|tag| tag.split_whitespace().next().unwrap_or_default().to_owned()).collect()
+    };
+    for hostile in [
+        "</script><script>alert(1)</script>",
+        "<!--<script>",
+        "--><img src=x onerror=alert(1)>",
+        "\"><svg onload=alert(1)>",
+        "' autofocus onfocus=alert(1) x='",
+        "javascript:alert(1)",
+        "</title></style></textarea><iframe srcdoc=x>",
+        "{{7*7}}{%if%}{amount}",
+        "\u{2028}\u{2029}\u{0}\u{202e}<b>",
+        "&lt;b&gt;&#60;script&#62;",
+    ] {
+        let resource = json!({ "url": format!("https://example.com/{hostile}?q={hostile}"), "description": hostile, "serviceName": hostile });
+        let mut shop = Shop::selling(resource, &["eip155:8453"]);
+        shop.tokens[0].symbol = hostile.to_owned().into();
+        shop.required.accepts[0].network = "eip155:999".parse().unwrap();
+        shop.required.accepts[0].extra.insert("name".into(), hostile.into());
+        let Rendered { html, headers } = shop.shows(&settings(hostile, hostile));
+        let tags = elements(&html);
+        assert_eq!(names(&tags), names(&plain), "{hostile}");
+        for tag in &tags {
+            assert!(!tag.contains(" on") && !tag.contains("href=\"java"), "{hostile}: {tag}");
+        }
+        assert_eq!(html.matches("<script").count(), 2, "{hostile}");
+        assert_eq!(html.matches("<!--").count(), 0, "{hostile}");
+        let encoded = wire::encode_header(&shop.required);
+        assert_eq!(script_data(&html)["required"], encoded.to_str().unwrap());
+        assert!(headers.iter().all(|(_, value)| !value.to_str().unwrap().contains("alert")));
+    }
+}
+
+fn settings(name: &str, text: &str) -> PaywallPage {
+    PaywallPage::new().app_name(name).extra_text(text).current_url(format!("https://example.com/{text}"))
+}
+
+#[test]
+fn the_policy_lets_nothing_run_but_the_pages_own() {
+    let page = PaywallPage::new();
+    let shop = Shop::article(&["eip155:8453"]);
+    let (first, second) = (shop.shows(&page), shop.shows(&page));
+    let policy = |rendered: &Rendered| -> String {
+        let value = rendered.headers.iter().find(|(name, _)| *name == header::CONTENT_SECURITY_POLICY);
+        value.unwrap().1.to_str().unwrap().to_owned()
+    };
+    let text = policy(&first);
+    assert_ne!(text, policy(&second), "a nonce is used once");
+    for directive in ["default-src 'none'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'", "connect-src 'self'", "form-action 'self'"] {
+        assert!(text.contains(directive), "{directive}");
+    }
+    let scripts = text.split("; ").find(|part| part.starts_with("script-src ")).unwrap();
+    let nonce = scripts.split('\'').nth(1).unwrap();
+    assert_eq!(scripts, format!("script-src '{nonce}' 'strict-dynamic'"));
+    let nonce = nonce.strip_prefix("nonce-").unwrap();
+    assert_eq!(nonce.len(), 32);
+    assert_eq!(first.html.matches(&format!(r#"nonce="{nonce}""#)).count(), 2, "one style, one script");
+    for tag in elements(&first.html) {
+        assert!(!tag.contains(" style=") && !tag.contains("://"), "{tag}");
+    }
+}
+
+#[test]
+fn the_longest_page_is_below_40_kib() {
+    let many = ["eip155:8453", "eip155:84532", "eip155:1", "eip155:137", "eip155:42161", "eip155:43114"];
+    let description = "An article with a description that tells at some length what is in it. ".repeat(4);
+    let resource = json!({
+        "url": format!("https://www.newspaper.example.com/archive/{}", "a-long-path/".repeat(10)),
+        "description": description,
+        "mimeType": "text/html",
+        "serviceName": "The Example Newspaper",
+        "tags": ["news", "archive", "long reads"],
+    });
+    let page = settings("The Example Newspaper", &"A word of the publisher. ".repeat(12));
+    for shop in [Shop::selling(resource.clone(), &many), Shop::selling(resource.clone(), &many).in_german()] {
+        let longest = shop.shows(&page).html.len();
+        assert!(longest < 40 * 1024, "{longest} bytes");
+    }
+    let usual = Shop::article(&["eip155:8453"]).shows(&PaywallPage::new()).html.len();
+    eprintln!("usual {usual}, longest {}, style {}, script {}", Shop::selling(resource, &many).in_german().shows(&page).html.len(), STYLE.len(), SCRIPT.len());
+    assert!(usual < 36 * 1024, "{usual} bytes");
+}
+
+#[test]
+fn the_script_says_nothing_that_has_no_words() {
+    let (script, texts) = (include_str!("../../page/paywall.js"), crate::Language::English.texts());
+    for said in script.split("say(\"").skip(1) {
+        let name = said.split('"').next().unwrap();
+        let known = |text: &String| text == name || name.ends_with('-') && text.starts_with(name);
+        assert!(texts.script.keys().any(known), "{name}");
+    }
+    assert!(!SCRIPT.to_lowercase().contains("</script") && !SCRIPT.contains("<!--"));
+}
+
+#[test]
+fn sources_lose_what_a_browser_does_without_and_nothing_else() {
+    let source = "/** A. @type {x} */\nconst a = { b: \"c : /\" };\n  // no\n  if (a) b = c + +d;\nx(/** @type {y} */ ({ z }));\n";
+    assert_eq!(
+        script(source),
+        "const a = { b: \"c : /\" };\nif(a)b=c + +d;\nx({z});\n",
+        "a slash may begin a regular expression"
+    );
+    assert_eq!(script("f(\" = \", a);"), "f(\" = \",a);\n");
+    assert_eq!(style("/** A. */\na, b {\n  color: red;\n  margin: 0 1px;\n}\n"), "a,b{color:red;margin:0 1px}");
+    for (name, source) in [("paywall.js", include_str!("../../page/paywall.js"))] {
+        let ticks = source.lines().filter(|line| line.matches('`').count() % 2 == 1);
+        assert_eq!(ticks.count(), 0, "{name}: a template of several lines would lose its indentation");
+        assert_eq!(source.matches("/**").count(), without_comments_count(source), "{name}");
+    }
+}
+
+/// How many comments there are, each closed before the next begins.
+fn without_comments_count(source: &str) -> usize {
+    let comments = source.split("/**").skip(1);
+    comments.filter(|comment| comment.contains("*/")).count()
+}
