@@ -175,7 +175,7 @@ function start() {
   /** @type {Offer} */
   let offer = decode(data.required);
   const accepts = offer.accepts.slice();
-  const { nonce } = /** @type {HTMLScriptElement} */ (document.querySelector("script[nonce]"));
+  const { nonce = "" } = /** @type {HTMLScriptElement} */ (document.querySelector("script[nonce]"));
   const language = document.documentElement.lang;
   const title = document.querySelector("h1")?.textContent ?? "";
   const here = location.pathname + location.search;
