@@ -136,7 +136,7 @@ export function stamp(html, nonce, policy) {
     if (!["script", "style", "link"].includes(name)) return token;
     const own = /\snonce\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/i.exec(rawAttributes ?? linkAttributes);
     const carried = own?.[1] ?? own?.[2] ?? own?.[3] ?? "";
-    return theirs.length && !theirs.includes(carried) ? token : `<${name} nonce="${nonce}"${token.slice(name.length + 1)}`;
+    return theirs.length && !theirs.includes(carried) ? token : `<${name} nonce="${nonce}"${token.slice(name.length + 1).replace(own?.[0] ?? "", "")}`;
   });
   if (policy) {
     const text = policy.replace(/'nonce-[^']+'/g, `'nonce-${nonce}'`).replace(/&/g, "&amp;").replace(/"/g, "&quot;");
@@ -338,7 +338,10 @@ function start() {
     dispatchEvent(new Event("eip6963:requestProvider"));
     injected();
     addEventListener("ethereum#initialized", injected);
-    setTimeout(() => (injected(), recall()), 300);
+    setTimeout(() => {
+      injected();
+      if ($("paywall").dataset.state === "static") rest();
+    }, 300);
   }
 
   /** @param {Provider} provider @param {Option} option @param {string} chainId */
@@ -490,17 +493,17 @@ function start() {
       const code = String(settlement?.errorReason ?? error ?? next?.error ?? status);
       if (verdict === "paid") return take(/** @type {Response} */ (response), payment);
       if (verdict === "used") return (show("used"), showReceipt(payment));
-      if (verdict === "refused") return refused(/** @type {Offer} */ (next), payment, reason(code));
-      if (verdict === "failed") return show("failed", { alert: reason(code), retry: true, anew: expired });
+      if (verdict === "refused") return refused(/** @type {Offer} */ (next), payment, reason(code, "refused"));
+      if (verdict === "failed") return show("failed", { alert: reason(code, "status"), retry: true, anew: expired });
       if (attempt >= REPEATS) return show("waiting");
       show("settling", { status: say(response ? "still-settling" : "offline") });
       await new Promise((resolve) => setTimeout(resolve, 1000 * pause(header("retry-after"), attempt)));
     }
   }
 
-  function reason(/** @type {string} */ code) {
-    const known = { "no-funds": /insufficient/, "too-late": /valid_before|expired/, "bad-signature": /signature/, "no-match": /match/, unseen: /^Payment required$/, status: /^\d+$/, refused: /./ };
-    const [name] = Object.entries(known).find(([, pattern]) => pattern.test(code)) ?? [];
+  function reason(/** @type {string} */ code, /** @type {string} */ otherwise) {
+    const known = { "no-funds": /insufficient/, "too-late": /valid_before|expired/, "bad-signature": /signature/, "no-match": /match/, unseen: /^Payment required$/ };
+    const [name] = Object.entries(known).find(([, pattern]) => pattern.test(code)) ?? [otherwise];
     return say("reason-" + name, { code: code.slice(0, 120) });
   }
 
