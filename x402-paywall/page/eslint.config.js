@@ -5,6 +5,7 @@ import globals from "globals";
 export default [
   js.configs.recommended,
   noUnsanitized.configs.recommended,
+  { files: ["*.test.js", "eslint.config.js"], languageOptions: { globals: globals.node } },
   { files: ["paywall.js"], languageOptions: { globals: globals.browser, ecmaVersion: 2024 } },
   {
     files: ["paywall.js"],

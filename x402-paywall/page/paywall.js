@@ -140,8 +140,8 @@ export function stamp(html, nonce, policy) {
   });
   if (policy) {
     const text = policy.replace(/'nonce-[^']+'/g, `'nonce-${nonce}'`).replace(/&/g, "&amp;").replace(/"/g, "&quot;");
-    const head = /<head(?=[\s>])[^>]*>|<html(?=[\s>])[^>]*>|<!doctype[^>]*>|^/i;
-    stamped = stamped.replace(head, (tag) => `${tag}<meta http-equiv="Content-Security-Policy" content="${text}">`);
+    const doctype = /^(\s|<!-{2}[^]*?-->)*(<!doctype[^>]*>)?/i;
+    stamped = stamped.replace(doctype, (before) => `${before}<meta http-equiv="Content-Security-Policy" content="${text}">`);
   }
   return stamped;
 }
@@ -170,6 +170,7 @@ function start() {
     return made;
   };
 
+  const main = $("paywall");
   /** @type {Data} */
   const data = JSON.parse($("offer").textContent ?? "");
   /** @type {Offer} */
@@ -178,8 +179,7 @@ function start() {
   const { nonce = "" } = /** @type {HTMLScriptElement} */ (document.querySelector("script[nonce]"));
   const language = document.documentElement.lang;
   const title = document.querySelector("h1")?.textContent ?? "";
-  const here = location.pathname + location.search;
-  const key = "x402:" + here;
+  const key = "x402:" + location.pathname + location.search;
   const skew = data.now - Date.now() / 1000;
   /** @type {Map<string, Wallet>} */
   const wallets = new Map();
@@ -209,7 +209,7 @@ function start() {
 
   /** @param {string} state @param {{status?: string, alert?: string, pay?: boolean, retry?: boolean, anew?: boolean, busy?: boolean}} [more] */
   function show(state, { alert = "", status = alert ? "" : say(state), busy = works.includes(state), pay = busy || asks.includes(state), retry = state === "waiting", anew = state === "used" } = {}) {
-    $("paywall").dataset.state = state;
+    main.dataset.state = state;
     $("status").textContent = status;
     $("alert").textContent = alert;
     $("pay").textContent = busy ? say("busy") : say("pay", { price: $("price").textContent ?? "" });
@@ -230,7 +230,7 @@ function start() {
 
   /** What was said of the wallet is no longer so. */
   function recall() {
-    if (!busy && ["static", "no-wallet", "wrong-network", "low-balance", "rejected", ...asks.slice(0, 2)].includes($("paywall").dataset.state ?? "")) rest();
+    if (!busy && ["static", "no-wallet", "wrong-network", "low-balance", "rejected", ...asks.slice(0, 2)].includes(main.dataset.state ?? "")) rest();
   }
 
   function showOption() {
@@ -318,6 +318,8 @@ function start() {
     const inputs = $("wallets").querySelectorAll("input");
     inputs[0].checked = inputs.length === 1;
     const changed = (/** @type {any} */ accounts) => {
+      // What was bought may have taken the page's place.
+      if (!main.isConnected) return;
       if (Array.isArray(accounts)) showAccount(accounts[0]);
       recall();
     };
@@ -339,8 +341,9 @@ function start() {
     injected();
     addEventListener("ethereum#initialized", injected);
     setTimeout(() => {
+      if (main.dataset.state !== "static") return;
       injected();
-      if ($("paywall").dataset.state === "static") rest();
+      rest();
     }, 300);
   }
 
@@ -416,7 +419,7 @@ function start() {
     const body = JSON.stringify({ address, network });
     const response = await fetch(data.onramp, { method: "POST", headers: { "content-type": "application/json" }, body, mode: "same-origin" }).catch(() => null);
     const token = (await response?.json().catch(() => null))?.token;
-    if (!token || $("paywall").dataset.state !== "low-balance") return;
+    if (!token || main.dataset.state !== "low-balance") return;
     link("onramp").href = "https://pay.coinbase.com/buy/select-asset?sessionToken=" + encodeURIComponent(token);
     $("onramp").hidden = false;
   }
@@ -467,7 +470,7 @@ function start() {
       const timer = setTimeout(() => abort.abort(), LONGEST_REQUEST);
       const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
       /** @type {Response | null} */
-      const response = await fetch(here, {
+      const response = await fetch(location.origin + location.pathname + location.search, {
         headers: { accept, "payment-signature": payment.header },
         mode: "same-origin",
         credentials: "same-origin",

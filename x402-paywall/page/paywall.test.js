@@ -1,0 +1,127 @@
+// The parts of the script that need no page.
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { answer, decimal, decode, encode, filename, indent, judge, pause, stamp, typedData } from "./paywall.js";
+
+test("headers are base64 of UTF-8 JSON", () => {
+  const value = { a: "ä€😀", b: [1, null] };
+  assert.equal(encode(value), Buffer.from(JSON.stringify(value)).toString("base64"));
+  assert.deepEqual(decode(encode(value)), value);
+  for (const none of [null, "", "%", "e30", btoa("{")]) assert.ok([null, undefined].includes(decode(none)?.x));
+});
+
+test("a payment repeats what was offered, and names itself where that is asked for", () => {
+  const accepted = { scheme: "exact" };
+  const offer = { x402Version: 2, error: "x", resource: { url: "u" }, accepts: [accepted], extensions: { other: { info: 1 }, "payment-identifier": { info: { required: false }, schema: {} } } };
+  assert.deepEqual(answer(offer, accepted, { p: 1 }, "pay_1"), {
+    x402Version: 2, resource: { url: "u" }, accepted, payload: { p: 1 },
+    extensions: { other: { info: 1 }, "payment-identifier": { info: { required: false, id: "pay_1" }, schema: {} } },
+  });
+  assert.equal(offer.extensions["payment-identifier"].info.id, undefined);
+  const { extensions } = answer({ x402Version: 2, accepts: [] }, accepted, {}, "pay_1");
+  assert.equal(extensions, undefined);
+});
+
+test("what is signed is bound to the token and its chain", () => {
+  const { domain, primaryType } = typedData({ network: "eip155:84532", asset: "0xA", extra: { name: "USDC", version: "2" } }, {});
+  assert.deepEqual(domain, { name: "USDC", version: "2", chainId: 84532, verifyingContract: "0xA" });
+  assert.equal(primaryType, "TransferWithAuthorization");
+});
+
+const offer = { error: "invalid_exact_evm_insufficient_balance", accepts: [] };
+const failed = (errorReason) => ({ success: false, errorReason });
+
+for (const [name, given, verdict] of [
+  ["an answer", { status: 200 }, "paid"],
+  ["a redirect's end", { status: 204, settlement: { success: true } }, "paid"],
+  ["a refusal with an offer", { status: 402, offer }, "refused"],
+  ["a refusal without one", { status: 402, error: "x" }, "failed"],
+  ["the page again", { status: 402, offer, html: true }, "unseen"],
+  ["an offer as to a stranger", { status: 402, offer: { error: "Payment required" } }, "unseen"],
+  ["a failed settlement", { status: 402, settlement: failed("invalid_exact_evm_transaction_failed") }, "failed"],
+  ["a failed settlement with an offer", { status: 402, settlement: failed("x"), offer }, "refused"],
+  ["a pending one in a 402", { status: 402, settlement: failed("settlement_pending"), offer }, "pending"],
+  ["a pending one", { status: 503, settlement: failed("settlement_pending") }, "pending"],
+  ["work in progress", { status: 409, error: "payment_in_progress" }, "pending"],
+  ["money moved, no answer", { status: 500, settlement: { success: true } }, "pending"],
+  ["trouble", { status: 503, error: "payment_unavailable" }, "pending"],
+  ["a proxy's trouble", { status: 502 }, "pending"],
+  ["too many requests", { status: 429 }, "pending"],
+  ["a spent payment", { status: 402, error: "duplicate_settlement" }, "used"],
+  ["a spent payment, with an offer", { status: 402, offer: { error: "invalid_exact_evm_nonce_already_used" } }, "used"],
+  ["an answer that is gone", { status: 409, error: "payment_answer_not_kept" }, "used"],
+  ["another's identifier", { status: 409, error: "payment_identifier_conflict" }, "failed"],
+  ["a malformed payment", { status: 400, error: "invalid_payload" }, "failed"],
+  ["nothing there", { status: 404 }, "failed"],
+  ["a misconfigured route", { status: 500, error: "payment_misconfigured" }, "failed"],
+]) {
+  test(`${name} means ${verdict}`, () => assert.equal(judge(given), verdict));
+}
+
+test("pauses grow and are bounded", () => {
+  assert.equal(pause("3", 0), 3);
+  assert.equal(pause("3600", 0), 10);
+  assert.equal(pause("Wed, 21 Oct 2015 07:28:00 GMT", 0), 1);
+  const pauses = Array.from({ length: 9 }, (_, attempt) => pause(null, attempt));
+  assert.deepEqual(pauses, [...pauses].sort((a, b) => a - b));
+  assert.equal(pauses[8], 10);
+});
+
+test("amounts are exact", () => {
+  for (const [amount, decimals, expected] of [
+    ["10000", 6, "0.010000"], ["1", 18, "0.000000000000000001"], ["1234567", 6, "1.234567"], ["5", 0, "5"],
+    ["123456789012345678901234567890", 18, "123456789012.345678901234567890"],
+  ]) assert.equal(decimal(amount, decimals), expected);
+});
+
+test("names of downloads", () => {
+  for (const [disposition, path, expected] of [
+    [null, "/a/report.pdf", "report.pdf"],
+    [null, "/a/b%20c.csv", "b c.csv"],
+    [null, "/a/%zz", "%zz"],
+    [null, "/", "download"],
+    ["attachment", "/x.csv", "x.csv"],
+    ["attachment; filename=a.csv", "/x", "a.csv"],
+    ['attachment; filename="a \\"b\\".csv"', "/x", "a _b_.csv"],
+    ["attachment; filename=\"x.csv\"; filename*=UTF-8''%e2%82%ac%20rates.csv", "/x", "€ rates.csv"],
+    ["attachment; filename*=iso-8859-1'en'%A3.txt", "/x", "£.txt"],
+    ['attachment; filename="../../etc/passwd"', "/x", "passwd"],
+    ['attachment; filename="..\\\\..\\\\evil.exe"', "/x", "evil.exe"],
+    ["attachment; filename*=UTF-8''%2e%2e%2f.bashrc", "/x", "bashrc"],
+    ["attachment; filename*=UTF-8''%ff", "/x", "x"],
+    ['attachment; filename="a\u202ecsv.exe"', "/x", "a_csv.exe"],
+    [`attachment; filename="${"x".repeat(400)}"`, "/x", "x".repeat(150)],
+  ]) assert.equal(filename(disposition, path), expected, String(disposition));
+});
+
+test("JSON is indented, its values are not touched", () => {
+  assert.equal(indent('{"a":1.10,"b":[],"c":{ },"d":[12345678901234567890,"x: {y},"]}'),
+    '{\n  "a": 1.10,\n  "b": [],\n  "c": {},\n  "d": [\n    12345678901234567890,\n    "x: {y},"\n  ]\n}');
+  assert.equal(indent("{"), "{");
+});
+
+test("scripts and styles of the paid page are given the nonce, and nothing else is", () => {
+  for (const [html, expected] of [
+    ["<script>a<b</script>", '<script nonce="N">a<b</script>'],
+    ["<SCRIPT SRC=x></SCRIPT>", '<script nonce="N" SRC=x></SCRIPT>'],
+    ['<style media="a>b">p{}</style>', '<style nonce="N" media="a>b">p{}</style>'],
+    ["<link rel=stylesheet href=x>", '<link nonce="N" rel=stylesheet href=x>'],
+    ["<script nonce=old src=x></script>", '<script nonce="N" src=x></script>'],
+    ["<!-- <script>a</script> -->", "<!-- <script>a</script> -->"],
+    ["<textarea><script></textarea>", "<textarea><script></textarea>"],
+    ['<p title="<script>">', '<p title="<script>">'],
+    ["<script>'<script>'+'<style>'</script>", "<script nonce=\"N\">'<script>'+'<style>'</script>"],
+    ["<scripty>", "<scripty>"],
+    ["<p title='unclosed", "<p title='unclosed"],
+  ]) assert.equal(stamp(html, "N", null), expected);
+});
+
+test("the paid page's policy goes along, with our nonce for its own", () => {
+  const meta = (policy) => `<meta http-equiv="Content-Security-Policy" content="${policy}">`;
+  assert.equal(stamp("<!doctype html><head><script>a</script>", "N", "script-src 'self'"),
+    `<!doctype html>${meta("script-src 'self'")}<head><script nonce="N">a</script>`);
+  assert.equal(stamp('<script nonce="x">a</script><script>b</script>', "N", "script-src 'nonce-x'"),
+    `${meta("script-src 'nonce-N'")}<script nonce="N">a</script><script>b</script>`);
+  assert.ok(stamp("<!-- a -->\n<!DOCTYPE html>\n<p>", "N", 'a "b" & c').startsWith(`<!-- a -->\n<!DOCTYPE html>${meta("a &quot;b&quot; &amp; c")}\n<p>`));
+});
