@@ -87,7 +87,7 @@ export function decimal(/** @type {string | bigint} */ amount, /** @type {number
 // ---- What was bought
 
 /** The name to save it under: of RFC 6266's two, the one that can be any text wins. */
-export function filename(/** @type {string | null} */ disposition, /** @type {string} */ path) {
+export function filename(/** @type {string | null} */ disposition, /** @type {string} */ path, mime = "") {
   const header = disposition ?? "";
   const extended = /;\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s]+)/i.exec(header);
   const plain = /;\s*filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))/i.exec(header);
@@ -100,7 +100,10 @@ export function filename(/** @type {string | null} */ disposition, /** @type {st
   }
   // eslint-disable-next-line no-control-regex -- these are what a file's name must not have
   name = name.replace(/^.*[/\\]/, "").replace(/[\u0000-\u001f\u007f<>:"|?*\u202a-\u202e\u2066-\u2069]/g, "_").replace(/^\.+/, "");
-  return name.slice(0, 150) || "download";
+  name = name.slice(0, 150) || "download";
+  // Without an ending nobody's computer knows what to open it with.
+  const ending = /^(?:text|image|application)\/(?:.*\+)?([a-z]{2,8})$/.exec(mime.replace("svg+xml", "svg"))?.[1];
+  return name.includes(".") || !ending ? name : `${name}.${{ plain: "txt", markdown: "md" }[ending] ?? ending}`;
 }
 
 /** JSON on several lines, its numbers and strings as they came. What is none stays as it is. */
@@ -549,19 +552,19 @@ function start() {
       }
     };
     if (mime === "text/html" && !attached) return replace(await text(), response.headers.get("content-security-policy"), payment);
-    show("paid");
-    $("purchase").hidden = true;
-    $("bought").hidden = false;
-    showReceipt(payment);
     const file = link("download");
     file.href = URL.createObjectURL(blob);
-    file.download = filename(disposition, new URL(response.url).pathname);
+    file.download = filename(disposition, new URL(response.url).pathname, mime);
     file.textContent = say("save", { name: file.download });
     file.hidden = !blob.size;
     const shows = !attached && /^image\/|^application\/(.+\+)?json$|^(text|application)\/(.+\+)?xml$|^text\/(plain|markdown)$/.test(mime);
     if (shows && mime.startsWith("image/")) $("content").append(make("img", { src: file.href, alt: title }));
     else if (shows) $("content").append(make("pre", { tabIndex: 0, textContent: mime.endsWith("json") ? indent(await text()) : await text() }));
     else if (blob.size) file.click();
+    showReceipt(payment);
+    show("paid");
+    $("purchase").hidden = true;
+    $("bought").hidden = false;
     $("content").hidden = !shows;
     $("done").focus();
   }

@@ -93,6 +93,11 @@ test("names of downloads", () => {
     ['attachment; filename="a\u202ecsv.exe"', "/x", "a_csv.exe"],
     [`attachment; filename="${"x".repeat(400)}"`, "/x", "x".repeat(150)],
   ]) assert.equal(filename(disposition, path), expected, String(disposition));
+  for (const [path, mime, expected] of [
+    ["/data", "application/json", "data.json"], ["/data", "application/ld+json", "data.json"], ["/a", "text/plain", "a.txt"],
+    ["/a", "image/svg+xml", "a.svg"], ["/a", "image/png", "a.png"], ["/a", "application/octet-stream", "a"], ["/a.b", "text/plain", "a.b"],
+    ["/a", "", "a"],
+  ]) assert.equal(filename(null, path, mime), expected, mime);
 });
 
 test("JSON is indented, its values are not touched", () => {

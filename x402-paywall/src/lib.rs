@@ -28,7 +28,21 @@
 //! # A page of your own
 //!
 //! Anything that takes a visit and gives a page is a paywall: see [`Paywall`]. [`PaywallPage::facts`] has what this page
-//! says, in words, for a template of your own.
+//! says, in words, for a template of your own:
+//!
+//! ```
+//! use x402_core::gate::{Page, Visit};
+//! use x402_paywall::PaywallPage;
+//!
+//! let words = PaywallPage::new().app_name("The Daily Example");
+//! let paywall = move |visit: &Visit<'_>| {
+//!     let facts = words.facts(visit);
+//!     let prices: Vec<&str> = facts.ways.iter().map(|way| way.amount.as_str()).collect();
+//!     // Plain text of numbers and names here; a template engine escapes it.
+//!     Page::new(format!("<!doctype html><p>{}", prices.join(" or ")))
+//! };
+//! # fn is_one(_: impl x402_core::gate::Paywall) {} is_one(paywall);
+//! ```
 //!
 //! # What can be relied on
 //!
@@ -206,5 +220,50 @@ impl Paywall for PaywallPage {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let page::Rendered { html, headers } = page::render(self, &Visited::from(visit), now);
         headers.into_iter().fold(Page::new(html), |page, (name, value)| page.with_header(name, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logo_is_an_https_address() {
+        for good in ["https://example.com/logo.svg", "HTTPS://example.com/", "https://[::1]:8443/l?a=b"] {
+            assert!(PaywallPage::new().app_logo(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "/logo.svg",
+            "//example.com/logo.svg",
+            "http://example.com/logo.svg",
+            "javascript:alert(1)",
+            "data:image/svg+xml,<svg/>",
+            "https://",
+            "https://example.com@evil.example/",
+            "https://example.com/a b",
+            " https://example.com/",
+        ] {
+            let error = PaywallPage::new().app_logo(bad).expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::Logo);
+        }
+    }
+
+    #[test]
+    fn a_session_token_endpoint_is_a_path_of_ours() {
+        for good in ["/token", "/a/b?c=d"] {
+            assert!(PaywallPage::new().session_token_endpoint(good).is_ok(), "{good}");
+        }
+        for bad in ["", "token", "https://example.com/token", "//example.com/token", "/\\example.com", "/a b"] {
+            let error = PaywallPage::new().session_token_endpoint(bad).expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::SessionTokenEndpoint);
+        }
+    }
+
+    #[test]
+    fn an_accent_that_is_no_colour_is_named() {
+        let error = PaywallPage::new().accent("red;}</style>").expect_err("no colour");
+        assert_eq!(error.kind(), ErrorKind::Accent);
+        assert_eq!(error.to_string(), "an accent colour is written #rrggbb, not `red;}</style>`");
     }
 }
