@@ -51,7 +51,11 @@ impl Colour {
 
     /// Black or white, whichever is read better on it: one of them has 4.5 on any colour.
     fn readable(self) -> Self {
-        if self.contrast(WHITE) >= 4.5 || self.contrast(WHITE) >= self.contrast(BLACK) { WHITE } else { BLACK }
+        if self.contrast(WHITE) >= 4.5 || self.contrast(WHITE) >= self.contrast(BLACK) {
+            WHITE
+        } else {
+            BLACK
+        }
     }
 
     fn mixed(self, other: Self, twentieths: u16) -> Self {
@@ -89,7 +93,10 @@ mod tests {
     #[test]
     fn colours_are_six_hex_digits() {
         assert_eq!(Colour::parse("#1D5bd6"), Some(Colour::DEFAULT));
-        for bad in ["", "#", "#fff", "1d5bd6", "#1d5bd", "#1d5bd6f", "#+1d5bd", "#gggggg", "red", "#é5bd6", "#1d5bd6;"] {
+        for bad in [
+            "", "#", "#fff", "1d5bd6", "#1d5bd", "#1d5bd6f", "#+1d5bd", "#gggggg", "red", "#é5bd6",
+            "#1d5bd6;",
+        ] {
             assert_eq!(Colour::parse(bad), None, "{bad:?}");
         }
     }

@@ -79,9 +79,7 @@ impl Facts {
             app_logo: page.app_logo.clone(),
             description: resource.description.as_deref().map(|text| cut(text, LONGEST)),
             resource: cut(shown, LONGEST),
-            testnet: page
-                .testnet
-                .unwrap_or_else(|| !ways.is_empty() && ways.iter().all(|way| way.testnet)),
+            testnet: page.testnet.unwrap_or_else(|| !ways.is_empty() && ways.iter().all(|way| way.testnet)),
             ways,
             extra_text: page.extra_text.clone(),
         }

@@ -254,7 +254,8 @@ mod tests {
         for good in ["/token", "/a/b?c=d"] {
             assert!(PaywallPage::new().session_token_endpoint(good).is_ok(), "{good}");
         }
-        for bad in ["", "token", "https://example.com/token", "//example.com/token", "/\\example.com", "/a b"] {
+        for bad in ["", "token", "https://example.com/token", "//example.com/token", "/\\example.com", "/a b"]
+        {
             let error = PaywallPage::new().session_token_endpoint(bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::SessionTokenEndpoint);
         }

@@ -7,8 +7,7 @@ use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
 use crate::{
-    PaywallPage,
-    chains,
+    PaywallPage, chains,
     facts::{Facts, Visited, WayToPay, is_dollar},
     language::{PageTexts, fill},
 };
@@ -164,12 +163,14 @@ fn script(source: &str) -> String {
 
 /// `+` and `-` are not among them: `a + +b` is not `a++b`.
 fn squeeze(line: &str) -> String {
-    const PUNCTUATION: &[char] = &['{', '}', '(', ')', '[', ']', ',', ';', ':', '=', '<', '>', '?', '&', '|', '!'];
+    const PUNCTUATION: &[char] =
+        &['{', '}', '(', ')', '[', ']', ',', ';', ':', '=', '<', '>', '?', '&', '|', '!'];
     let mut squeezed = String::with_capacity(line.len());
     let (mut quoted, mut chars) = (false, line.chars().peekable());
     while let Some(char) = chars.next() {
         quoted ^= char == '"';
-        let beside = squeezed.ends_with(PUNCTUATION) || chars.peek().is_some_and(|next| PUNCTUATION.contains(next));
+        let beside =
+            squeezed.ends_with(PUNCTUATION) || chars.peek().is_some_and(|next| PUNCTUATION.contains(next));
         if quoted || char != ' ' || !beside {
             squeezed.push(char);
         }
@@ -180,7 +181,9 @@ fn squeeze(line: &str) -> String {
 /// Style sheets have no strings in which a space beside punctuation would count.
 fn style(source: &str) -> String {
     let mut sheet = without_comments(source).replace('\n', "");
-    for (spaced, tight) in [(" {", "{"), ("{ ", "{"), (" }", "}"), (": ", ":"), (", ", ","), ("; ", ";"), (";}", "}")] {
+    for (spaced, tight) in
+        [(" {", "{"), ("{ ", "{"), (" }", "}"), (": ", ":"), (", ", ","), ("; ", ";"), (";}", "}")]
+    {
         sheet = sheet.replace(spaced, tight);
     }
     sheet

@@ -42,7 +42,11 @@ async fn main() -> anyhow::Result<()> {
 
     println!("The Example Post is at {origin}");
     println!("\nTo read it with a wallet like MetaMask, add a network to it:");
-    println!("  name Example Post (test), RPC URL {}, chain id {}, currency ETH", chain.rpc_url(), chain.chain_id());
+    println!(
+        "  name Example Post (test), RPC URL {}, chain id {}, currency ETH",
+        chain.rpc_url(),
+        chain.chain_id()
+    );
     println!("  (where the wallet knows chain {} already, set its RPC URL to this one)", chain.chain_id());
     println!("and import the reader's account, {}, which has 10 test dollars:", reader.address());
     println!("  private key {}", chain::private_key(&reader));
@@ -67,7 +71,8 @@ fn newspaper(gate: &PaymentGate, publisher: &str) -> anyhow::Result<Router> {
     let costs = |price: &'static str, what: &str| -> Charge {
         exact(price).on(BASE_SEPOLIA).to(publisher).describe(what).idempotent()
     };
-    let article = costs("$0.10", "The night the modem sang: a report from the machine room").mime_type("text/html");
+    let article =
+        costs("$0.10", "The night the modem sang: a report from the machine room").mime_type("text/html");
     let picture = costs("$0.02", "The machine room, drawn").mime_type("image/svg+xml");
     // A page of its own for one route.
     let data = costs("$0.05", "How warm it was in the machine room: a table")
@@ -86,5 +91,8 @@ async fn the_picture() -> impl IntoResponse {
 
 async fn the_data() -> impl IntoResponse {
     let name = "attachment; filename=\"temperatures.csv\"; filename*=UTF-8''machine%20room%20%C2%B0C.csv";
-    ([(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, name)], include_str!("temperatures.csv"))
+    (
+        [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, name)],
+        include_str!("temperatures.csv"),
+    )
 }

@@ -19,10 +19,8 @@ struct Shop {
 
 impl Shop {
     fn selling(resource: Value, networks: &[&str]) -> Self {
-        let tokens: Vec<Token> = networks
-            .iter()
-            .map(|id| default_token(&id.parse().unwrap()).expect("a known chain"))
-            .collect();
+        let tokens: Vec<Token> =
+            networks.iter().map(|id| default_token(&id.parse().unwrap()).expect("a known chain")).collect();
         let accepts: Vec<Value> = tokens
             .iter()
             .map(|token| {
@@ -129,7 +127,9 @@ fn the_facts_are_readable_without_a_script() {
 fn it_speaks_german_to_those_who_ask_for_it() {
     let shop = Shop::article(&["eip155:84532"]).in_german();
     let Rendered { html, headers } = shop.shows(&PaywallPage::new().theme(Theme::Dark));
-    for fact in [r#"<html lang="de" data-theme="dark">"#, "0,01\u{a0}$", "auf Base Sepolia", "Testnetz", "5 Minuten"] {
+    for fact in
+        [r#"<html lang="de" data-theme="dark">"#, "0,01\u{a0}$", "auf Base Sepolia", "Testnetz", "5 Minuten"]
+    {
         assert!(html.contains(fact), "{fact}");
     }
     assert!(headers.contains(&(header::CONTENT_LANGUAGE, HeaderValue::from_static("de"))));
@@ -213,7 +213,14 @@ fn the_policy_lets_nothing_run_but_the_pages_own() {
     };
     let text = policy(&first);
     assert_ne!(text, policy(&second), "a nonce is used once");
-    for directive in ["default-src 'none'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'", "connect-src 'self'", "form-action 'self'"] {
+    for directive in [
+        "default-src 'none'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "connect-src 'self'",
+        "form-action 'self'",
+    ] {
         assert!(text.contains(directive), "{directive}");
     }
     let scripts = text.split("; ").find(|part| part.starts_with("script-src ")).unwrap();
@@ -267,15 +274,25 @@ fn sources_lose_what_a_browser_does_without_and_nothing_else() {
         "const a = { b: \"c : /\" };\nif(a)b=c + +d;\nx(({z}));\n",
     );
     assert_eq!(script("f(\" = \", a);"), "f(\" = \",a);\n");
-    assert_eq!(style("/** A. */\na, b {\n  color: red;\n  margin: 0 1px;\n}\n"), "a,b{color:red;margin:0 1px}");
+    assert_eq!(
+        style("/** A. */\na, b {\n  color: red;\n  margin: 0 1px;\n}\n"),
+        "a,b{color:red;margin:0 1px}"
+    );
 }
 
 #[test]
 fn the_script_is_written_as_that_takes_it() {
     let source = include_str!("../../page/paywall.js");
     for line in source.lines() {
-        assert!(line.matches('`').count() % 2 == 0, "a template of several lines would lose its spaces: {line}");
+        assert!(
+            line.matches('`').count() % 2 == 0,
+            "a template of several lines would lose its spaces: {line}"
+        );
     }
     let comments = source.split("/**").skip(1).filter(|comment| comment.contains("*/"));
-    assert_eq!(comments.count(), source.matches("/**").count(), "every comment is closed before the next begins");
+    assert_eq!(
+        comments.count(),
+        source.matches("/**").count(),
+        "every comment is closed before the next begins"
+    );
 }
