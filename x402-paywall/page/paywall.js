@@ -142,9 +142,10 @@ export function stamp(html, nonce, policy) {
     return theirs.length && !theirs.includes(carried) ? token : `<${name} nonce="${nonce}"${token.slice(name.length + 1).replace(own?.[0] ?? "", "")}`;
   });
   if (policy) {
-    const text = policy.replace(/'nonce-[^']+'/g, `'nonce-${nonce}'`).replace(/&/g, "&amp;").replace(/"/g, "&quot;");
-    const doctype = /^(\s|<!-{2}[^]*?-->)*(<!doctype[^>]*>)?/i;
-    stamped = stamped.replace(doctype, (before) => `${before}<meta http-equiv="Content-Security-Policy" content="${text}">`);
+    const escaped = policy.replace(/'nonce-[^']+'/g, `'nonce-${nonce}'`).replace(/&/g, "&amp;").replace(/"/g, "&quot;");
+    // A header joins several policies with commas; each holds.
+    const metas = escaped.split(",").map((one) => `<meta http-equiv="Content-Security-Policy" content="${one.trim()}">`).join("");
+    stamped = stamped.replace(/^(\s|<!-{2}[^]*?-->)*(<!doctype[^>]*>)?/i, (before) => before + metas);
   }
   return stamped;
 }
@@ -297,6 +298,17 @@ function start() {
     } catch {
       // A reload would forget it, so the browser asks first.
       window.onbeforeunload = payment && !payment.paid && !payment.refused ? (event) => event.preventDefault() : null;
+    }
+  }
+
+  /** Answered payments are kept for a day, all others until something is known of them. */
+  function tidy() {
+    try {
+      for (const name of Object.keys(localStorage)) {
+        if (name.startsWith("x402:") && Date.now() - JSON.parse(localStorage[name]).paid > DAY) localStorage.removeItem(name);
+      }
+    } catch {
+      // What cannot be read is not ours to tidy.
     }
   }
 
@@ -618,9 +630,8 @@ function start() {
 
   showOption();
   look();
-  const earlier = standing();
-  if (earlier?.paid && Date.now() - earlier.paid > DAY) save(null);
-  else if (earlier) again();
+  tidy();
+  if (standing()) again();
 }
 
 if (typeof document !== "undefined") start();

@@ -128,5 +128,6 @@ test("the paid page's policy goes along, with our nonce for its own", () => {
     `<!doctype html>${meta("script-src 'self'")}<head><script nonce="N">a</script>`);
   assert.equal(stamp('<script nonce="x">a</script><script>b</script>', "N", "script-src 'nonce-x'"),
     `${meta("script-src 'nonce-N'")}<script nonce="N">a</script><script>b</script>`);
+  assert.equal(stamp("<p>", "N", "img-src *, script-src 'nonce-a'"), `${meta("img-src *")}${meta("script-src 'nonce-N'")}<p>`);
   assert.ok(stamp("<!-- a -->\n<!DOCTYPE html>\n<p>", "N", 'a "b" & c').startsWith(`<!-- a -->\n<!DOCTYPE html>${meta("a &quot;b&quot; &amp; c")}\n<p>`));
 });

@@ -199,7 +199,8 @@ mod tests {
         assert!(is_payable(&option(|_| ())));
         assert!(is_payable(&option(|it| it["extra"]["assetTransferMethod"] = "eip3009".into())));
         assert!(is_payable(&option(|it| it["network"] = "eip155:31337".into())));
-        let unpayable: [(&str, fn(&mut Value)); 9] = [
+        type Change = fn(&mut Value);
+        let unpayable: [(&str, Change); 9] = [
             ("scheme", |it| it["scheme"] = "upto".into()),
             ("solana", |it| it["network"] = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1".into()),
             ("no chain id", |it| it["network"] = "eip155:x".into()),

@@ -156,7 +156,8 @@ fn without_comments(source: &str) -> String {
 /// Lines whose only literals are plain strings do without their spaces beside punctuation, too; all others stay.
 fn script(source: &str) -> String {
     let lines = without_comments(source);
-    let plain = |line: &str| !line.contains(['`', '\'', '/', '\\']) && line.matches('"').count() % 2 == 0;
+    let plain =
+        |line: &str| !line.contains(['`', '\'', '/', '\\']) && line.matches('"').count().is_multiple_of(2);
     let squeezed = lines.lines().map(|line| if plain(line) { squeeze(line) } else { line.to_owned() });
     squeezed.fold(String::with_capacity(lines.len()), |text, line| text + &line + "\n")
 }

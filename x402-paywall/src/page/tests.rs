@@ -285,7 +285,7 @@ fn the_script_is_written_as_that_takes_it() {
     let source = include_str!("../../page/paywall.js");
     for line in source.lines() {
         assert!(
-            line.matches('`').count() % 2 == 0,
+            line.matches('`').count().is_multiple_of(2),
             "a template of several lines would lose its spaces: {line}"
         );
     }
