@@ -371,8 +371,11 @@ function start() {
     try {
       await change().catch(async (error) => {
         const unknown = [error.code, error.data?.originalError?.code].includes(4902) || /unrecognized chain/i.test(error.message);
-        if (!unknown || !option.chain) throw error;
-        await provider.request({ method: "wallet_addEthereumChain", params: [option.chain] });
+        const { network: chainName, coin, rpc, explorer } = option;
+        if (!unknown || !rpc) throw error;
+        const nativeCurrency = { name: coin, symbol: coin, decimals: 18 };
+        const blockExplorerUrls = explorer ? [new URL(explorer).origin] : undefined;
+        await provider.request({ method: "wallet_addEthereumChain", params: [{ chainId, chainName, nativeCurrency, rpcUrls: [rpc], blockExplorerUrls }] });
         if (!(await there())) await change();
       });
     } catch (error) {
@@ -506,7 +509,8 @@ function start() {
       const expired = now() > payment.validBefore + MARGIN;
       if (verdict === "unseen") verdict = expired ? "refused" : "failed";
       if (verdict === "refused" && payment.paid) verdict = "used";
-      if (verdict === "paid" || verdict === "used") payment.paid ??= Date.now();
+      // Without a receipt it may be somebody else's answer, like a hotel's network: then the payment still stands.
+      if (settlement?.success || verdict === "used") payment.paid ??= Date.now();
       save({ ...payment, refused: verdict === "refused" });
       const code = String(settlement?.errorReason ?? error ?? next?.error ?? status);
       if (verdict === "paid") return take(/** @type {Response} */ (response), payment);

@@ -21,11 +21,12 @@ export interface Offer {
 export interface Option extends Record<string, any> {
   symbol: string;
   decimals: number;
-  dollar: boolean;
+  dollar?: boolean;
   network: string;
   explorer?: string;
-  /** The parameter of `wallet_addEthereumChain`. */
-  chain?: { chainId: string; [key: string]: unknown };
+  /** What a wallet is told that does not know the chain: its coin, and where to reach it. */
+  coin?: string;
+  rpc?: string;
 }
 
 export interface Data {

@@ -4,7 +4,6 @@
 //! CAIP-2 id, has no explorer, and must be in the wallet already.
 //! Source: <https://github.com/ethereum-lists/chains> and the chains' own documentation.
 
-use serde_json::{Value, json};
 use x402_core::network::Network;
 
 /// A chain as people know it.
@@ -30,22 +29,9 @@ impl Chain {
         (!self.explorer.is_empty()).then(|| format!("{}/tx/", self.explorer))
     }
 
-    /// The parameter of `wallet_addEthereumChain` (EIP-3085).
-    pub(crate) fn for_wallet(&self) -> Option<Value> {
-        let number: u64 = self.id.strip_prefix("eip155:")?.parse().ok()?;
-        if self.rpc.is_empty() {
-            return None;
-        }
-        let mut chain = json!({
-            "chainId": format!("{number:#x}"),
-            "chainName": self.name,
-            "nativeCurrency": { "name": self.coin, "symbol": self.coin, "decimals": 18 },
-            "rpcUrls": [self.rpc],
-        });
-        if !self.explorer.is_empty() {
-            chain["blockExplorerUrls"] = json!([self.explorer]);
-        }
-        Some(chain)
+    /// The coin and the endpoint that a wallet is told of with a chain it does not know (EIP-3085).
+    pub(crate) fn for_wallet(&self) -> Option<(&'static str, &'static str)> {
+        (!self.rpc.is_empty()).then_some((self.coin, self.rpc))
     }
 }
 
@@ -139,13 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wallet_is_told_the_chain_in_hexadecimal() {
+    fn what_nobody_vouches_for_is_left_out() {
         let chain = find(&x402_core::network::BASE_SEPOLIA).unwrap();
-        let told = chain.for_wallet().unwrap();
-        assert_eq!(told["chainId"], "0x14a34");
-        assert_eq!(told["blockExplorerUrls"][0], "https://sepolia.basescan.org");
+        assert_eq!(chain.for_wallet(), Some(("ETH", "https://sepolia.base.org")));
         assert_eq!(chain.explorer().unwrap(), "https://sepolia.basescan.org/tx/");
-        assert_eq!(find(&x402_core::network::SOLANA).unwrap().for_wallet(), None);
+        let solana = find(&x402_core::network::SOLANA).unwrap();
+        assert_eq!((solana.for_wallet(), solana.explorer()), (None, None));
         assert_eq!(find(&Network::evm(999)), None);
     }
 }

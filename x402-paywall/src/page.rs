@@ -69,14 +69,19 @@ fn data(page: &PaywallPage, facts: &Facts, visit: &Visited<'_>, now: u64) -> Val
     let tokens = facts.ways.iter().zip(&visit.required.accepts).zip(visit.tokens);
     let options: Vec<Value> = tokens
         .map(|((way, option), token)| {
-            json!({
-                "network": way.network,
-                "symbol": way.token,
-                "decimals": token.decimals,
-                "dollar": is_dollar(token),
-                "explorer": way.explorer,
-                "chain": chains::find(&option.network).and_then(chains::Chain::for_wallet),
-            })
+            let mut told = json!({ "network": way.network, "symbol": way.token, "decimals": token.decimals });
+            if is_dollar(token) {
+                told["dollar"] = true.into();
+            }
+            if let Some(explorer) = way.explorer.as_deref().filter(|_| way.payable) {
+                told["explorer"] = explorer.into();
+            }
+            let chain = chains::find(&option.network).filter(|_| way.payable);
+            if let Some((coin, rpc)) = chain.and_then(chains::Chain::for_wallet) {
+                told["coin"] = coin.into();
+                told["rpc"] = rpc.into();
+            }
+            told
         })
         .collect();
     json!({
