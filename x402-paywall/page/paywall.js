@@ -3,7 +3,7 @@
 // A payment is stored before it is sent, and sent again rather than signed again: see docs/paywall.md.
 
 /**
- * @import { Answer, Data, Offer, Option, Payment, Provider, Requirements, Settlement, Wallet } from "./types"
+ * @import { Answer, Data, Offer, Option, Payment, Provider, Requirements, Settlement, Shown, Wallet } from "./types"
  */
 
 const REPEATS = 8;
@@ -35,10 +35,19 @@ export function typedData({ network, asset, extra }, /** @type {object} */ messa
   const field = (/** @type {string} */ name, type = "uint256") => ({ name, type });
   return {
     types: {
-      EIP712Domain: [field("name", "string"), field("version", "string"), field("chainId"), field("verifyingContract", "address")],
+      EIP712Domain: [
+        field("name", "string"),
+        field("version", "string"),
+        field("chainId"),
+        field("verifyingContract", "address"),
+      ],
       TransferWithAuthorization: [
-        field("from", "address"), field("to", "address"), field("value"),
-        field("validAfter"), field("validBefore"), field("nonce", "bytes32"),
+        field("from", "address"),
+        field("to", "address"),
+        field("value"),
+        field("validAfter"),
+        field("validBefore"),
+        field("nonce", "bytes32"),
       ],
     },
     primaryType: "TransferWithAuthorization",
@@ -48,7 +57,12 @@ export function typedData({ network, asset, extra }, /** @type {object} */ messa
 }
 
 /** The payment that answers an offer. An identifier is sent where one is taken: with it a lost answer is given again. */
-export function answer(/** @type {Offer} */ offer, /** @type {Requirements} */ accepted, /** @type {object} */ payload, /** @type {string} */ id) {
+export function answer(
+  /** @type {Offer} */ offer,
+  /** @type {Requirements} */ accepted,
+  /** @type {object} */ payload,
+  /** @type {string} */ id,
+) {
   const { resource, extensions } = structuredClone(offer);
   const info = extensions?.["payment-identifier"]?.info;
   if (typeof info?.required === "boolean") info.id = id;
@@ -62,7 +76,8 @@ export function answer(/** @type {Offer} */ offer, /** @type {Requirements} */ a
 export function judge({ status, settlement, offer, html, error }) {
   const code = settlement?.errorReason ?? error ?? offer?.error ?? "";
   if (status < 400) return "paid";
-  if (/^duplicate_settlement$|^payment_answer_not_kept$|nonce_already_used|authorization_(already_)?used/.test(code)) return "used";
+  if (/^duplicate_settlement$|^payment_answer_not_kept$|nonce_already_used|authorization_(already_)?used/.test(code))
+    return "used";
   if (code === "payment_identifier_conflict") return "failed";
   if (settlement?.success || /^settlement_pending$|^payment_in_progress$/.test(code)) return "pending";
   if ([408, 409, 425, 429, 502, 503, 504].includes(status)) return "pending";
@@ -98,8 +113,12 @@ export function filename(/** @type {string | null} */ disposition, /** @type {st
   } catch {
     // What is no percent-encoding stays as it is.
   }
-  // eslint-disable-next-line no-control-regex -- these are what a file's name must not have
-  name = name.replace(/^.*[/\\]/, "").replace(/[\u0000-\u001f\u007f<>:"|?*\u202a-\u202e\u2066-\u2069]/g, "_").replace(/^\.+/, "");
+  // eslint-disable-next-line no-control-regex -- what a file's name must not have, and what shows it in another order
+  const unfit = /[\u0000-\u001f\u007f<>:"|?*\u202a-\u202e\u2066-\u2069]/g;
+  name = name
+    .replace(/^.*[/\\]/, "")
+    .replace(unfit, "_")
+    .replace(/^\.+/, "");
   name = name.slice(0, 150) || "download";
   // Without an ending nobody's computer knows what to open it with.
   const ending = /^(?:text|image|application)\/(?:.*\+)?([a-z]{2,8})$/.exec(mime.replace("svg+xml", "svg"))?.[1];
@@ -115,13 +134,16 @@ export function indent(/** @type {string} */ json) {
   }
   let depth = 0;
   const line = () => "\n" + "  ".repeat(depth);
-  return json.replace(/("(?:[^"\\]|\\.)*")|\s+|([[{]\s*[\]}])|([[{])|([\]}])|(,)|(:)/g, (_, string, empty, open, close, comma, colon) => {
-    if (string) return string;
-    if (empty) return empty.replace(/\s/g, "");
-    if (open) return (depth++, open + line());
-    if (close) return (depth--, line() + close);
-    return comma ? comma + line() : colon ? ": " : "";
-  });
+  return json.replace(
+    /("(?:[^"\\]|\\.)*")|\s+|([[{]\s*[\]}])|([[{])|([\]}])|(,)|(:)/g,
+    (_, string, empty, open, close, comma, colon) => {
+      if (string) return string;
+      if (empty) return empty.replace(/\s/g, "");
+      if (open) return (depth++, open + line());
+      if (close) return (depth--, line() + close);
+      return comma ? comma + line() : colon ? ": " : "";
+    },
+  );
 }
 
 /**
@@ -132,19 +154,34 @@ export function indent(/** @type {string} */ json) {
 export function stamp(html, nonce, policy) {
   const theirs = Array.from(policy?.matchAll(/'nonce-([^']+)'/g) ?? [], (found) => found[1]);
   const attributes = `(?:[^>"']|"[^"]*"|'[^']*')*`;
-  const tokens = new RegExp(
-    `<!-{2}[^]*?-->|<(script|style|textarea|title|xmp|iframe|noembed|noframes)(?=[\\s/>])(${attributes})>[^]*?</\\1(?=[\\s/>])|<(link)(?=[\\s/>])(${attributes})>|<[a-z]${attributes}>`, "gi");
+  const whole = "script|style|textarea|title|xmp|iframe|noembed|noframes";
+  // Comments, elements whose content is text, links, and all other tags: what looks like a tag inside of these is none.
+  const kinds = [
+    "<!-{2}[^]*?-->",
+    `<(${whole})(?=[\\s/>])(${attributes})>[^]*?</\\1(?=[\\s/>])`,
+    `<(link)(?=[\\s/>])(${attributes})>`,
+    `<[a-z]${attributes}>`,
+  ];
+  const tokens = new RegExp(kinds.join("|"), "gi");
   let stamped = html.replace(tokens, (token, raw, rawAttributes, link, linkAttributes) => {
     const name = (raw ?? link ?? "").toLowerCase();
     if (!["script", "style", "link"].includes(name)) return token;
     const own = /\snonce\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/i.exec(rawAttributes ?? linkAttributes);
     const carried = own?.[1] ?? own?.[2] ?? own?.[3] ?? "";
-    return theirs.length && !theirs.includes(carried) ? token : `<${name} nonce="${nonce}"${token.slice(name.length + 1).replace(own?.[0] ?? "", "")}`;
+    return theirs.length && !theirs.includes(carried)
+      ? token
+      : `<${name} nonce="${nonce}"${token.slice(name.length + 1).replace(own?.[0] ?? "", "")}`;
   });
   if (policy) {
-    const escaped = policy.replace(/'nonce-[^']+'/g, `'nonce-${nonce}'`).replace(/&/g, "&amp;").replace(/"/g, "&quot;");
+    const escaped = policy
+      .replace(/'nonce-[^']+'/g, `'nonce-${nonce}'`)
+      .replace(/&/g, "&amp;")
+      .replace(/"/g, "&quot;");
     // A header joins several policies with commas; each holds.
-    const metas = escaped.split(",").map((one) => `<meta http-equiv="Content-Security-Policy" content="${one.trim()}">`).join("");
+    const metas = escaped
+      .split(",")
+      .map((one) => `<meta http-equiv="Content-Security-Policy" content="${one.trim()}">`)
+      .join("");
     stamped = stamped.replace(/^(\s|<!-{2}[^]*?-->)*(<!doctype[^>]*>)?/i, (before) => before + metas);
   }
   return stamped;
@@ -197,10 +234,19 @@ function start() {
   const say = (/** @type {string} */ name, /** @type {Record<string, string>} */ values = {}) =>
     (data.texts[name] ?? "").replace(/\{(\w+)\}/g, (_, value) => values[value] ?? "");
 
-  const money = (/** @type {Option} */ { dollar, symbol, decimals }, /** @type {string | bigint} */ amount, inToken = !dollar) => {
-    const places = { minimumFractionDigits: Math.min(decimals, 2), maximumFractionDigits: Math.min(Math.max(decimals, 2), 100) };
+  const money = (
+    /** @type {Option} */ { dollar, symbol, decimals },
+    /** @type {string | bigint} */ amount,
+    inToken = !dollar,
+  ) => {
+    const places = {
+      minimumFractionDigits: Math.min(decimals, 2),
+      maximumFractionDigits: Math.min(Math.max(decimals, 2), 100),
+    };
     const style = inToken ? {} : { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol" };
-    const text = new Intl.NumberFormat(language, /** @type {any} */ ({ ...places, ...style })).format(/** @type {any} */ (decimal(amount, decimals)));
+    const text = new Intl.NumberFormat(language, /** @type {any} */ ({ ...places, ...style })).format(
+      /** @type {any} */ (decimal(amount, decimals)),
+    );
     return inToken ? `${text}\u00a0${symbol}` : text;
   };
 
@@ -211,8 +257,18 @@ function start() {
   const asks = ["idle", "choosing", "wrong-network", "low-balance", "rejected", "price-changed"];
   const works = ["connecting", "signing", "settling", "elsewhere"];
 
-  /** @param {string} state @param {{status?: string, alert?: string, pay?: boolean, retry?: boolean, anew?: boolean, busy?: boolean}} [more] */
-  function show(state, { alert = "", status = alert ? "" : say(state), busy = works.includes(state), pay = busy || asks.includes(state), retry = state === "waiting", anew = state === "used" } = {}) {
+  /** @param {string} state @param {Shown} [more] */
+  function show(
+    state,
+    {
+      alert = "",
+      status = alert ? "" : say(state),
+      busy = works.includes(state),
+      pay = busy || asks.includes(state),
+      retry = state === "waiting",
+      anew = state === "used",
+    } = {},
+  ) {
     main.dataset.state = state;
     $("status").textContent = status;
     $("alert").textContent = alert;
@@ -222,7 +278,8 @@ function start() {
     for (const [id, shown] of Object.entries({ pay, retry, anew, onramp: false })) $(id).hidden = !shown;
     for (const id of ["options", "wallets"]) if ($(id)) /** @type {HTMLFieldSetElement} */ ($(id)).disabled = busy;
     // Whoever works with a keyboard keeps a place to be.
-    if (lost?.closest("[hidden], :disabled")) (["pay", "retry", "anew"].map($).find((button) => !button.hidden) ?? $("status")).focus();
+    if (lost?.closest("[hidden], :disabled"))
+      (["pay", "retry", "anew"].map($).find((button) => !button.hidden) ?? $("status")).focus();
   }
 
   /** Before anything is asked for, or after it came to nothing. */
@@ -234,7 +291,8 @@ function start() {
 
   /** What was said of the wallet is no longer so. */
   function recall() {
-    if (!busy && ["static", "no-wallet", "wrong-network", "low-balance", "rejected", ...asks.slice(0, 2)].includes(main.dataset.state ?? "")) rest();
+    const said = ["static", "no-wallet", "idle", "choosing", "wrong-network", "low-balance", "rejected"];
+    if (!busy && said.includes(main.dataset.state ?? "")) rest();
   }
 
   function showOption() {
@@ -305,7 +363,8 @@ function start() {
   function tidy() {
     try {
       for (const name of Object.keys(localStorage)) {
-        if (name.startsWith("x402:") && Date.now() - JSON.parse(localStorage[name]).paid > DAY) localStorage.removeItem(name);
+        if (name.startsWith("x402:") && Date.now() - JSON.parse(localStorage[name]).paid > DAY)
+          localStorage.removeItem(name);
       }
     } catch {
       // What cannot be read is not ours to tidy.
@@ -346,7 +405,8 @@ function start() {
   function look() {
     addEventListener("eip6963:announceProvider", (event) => {
       const { info, provider } = /** @type {CustomEvent} */ (event).detail ?? {};
-      if (info && provider?.request) found({ id: String(info.rdns ?? info.uuid), name: String(info.name), icon: String(info.icon), provider });
+      if (info && provider?.request)
+        found({ id: String(info.rdns ?? info.uuid), name: String(info.name), icon: String(info.icon), provider });
     });
     const injected = () => {
       const provider = /** @type {{ethereum?: Provider}} */ (window).ethereum;
@@ -370,12 +430,16 @@ function start() {
     show("wrong-network", { busy: true, status: say("switching", option) });
     try {
       await change().catch(async (error) => {
-        const unknown = [error.code, error.data?.originalError?.code].includes(4902) || /unrecognized chain/i.test(error.message);
+        const unknown =
+          [error.code, error.data?.originalError?.code].includes(4902) || /unrecognized chain/i.test(error.message);
         const { network: chainName, coin, rpc, explorer } = option;
         if (!unknown || !rpc) throw error;
         const nativeCurrency = { name: coin, symbol: coin, decimals: 18 };
         const blockExplorerUrls = explorer ? [new URL(explorer).origin] : undefined;
-        await provider.request({ method: "wallet_addEthereumChain", params: [{ chainId, chainName, nativeCurrency, rpcUrls: [rpc], blockExplorerUrls }] });
+        await provider.request({
+          method: "wallet_addEthereumChain",
+          params: [{ chainId, chainName, nativeCurrency, rpcUrls: [rpc], blockExplorerUrls }],
+        });
         if (!(await there())) await change();
       });
     } catch (error) {
@@ -407,7 +471,10 @@ function start() {
     showAccount(from);
     await goTo(provider, option, "0x" + BigInt(network.slice(7)).toString(16));
     // The server refused an earlier payment; the chain has the last word on whether it is spent (`authorizationState`).
-    if (earlier?.option.network === network && (await read(provider, earlier.option.asset, "0xe94a0102", earlier.from, earlier.nonce))) {
+    if (
+      earlier?.option.network === network &&
+      (await read(provider, earlier.option.asset, "0xe94a0102", earlier.from, earlier.nonce))
+    ) {
       save({ ...earlier, refused: false, paid: Date.now() });
       throw new Stop("used", "", { status: say("used") });
     }
@@ -421,21 +488,45 @@ function start() {
       Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const validBefore = Math.floor(now()) + accepted.maxTimeoutSeconds;
     const nonce = "0x" + random(32);
-    const authorization = { from, to: accepted.payTo, value: amount, validAfter: "0", validBefore: `${validBefore}`, nonce };
+    const authorization = {
+      from,
+      to: accepted.payTo,
+      value: amount,
+      validAfter: "0",
+      validBefore: `${validBefore}`,
+      nonce,
+    };
     show("signing");
-    let signature = await provider.request({ method: "eth_signTypedData_v4", params: [from, JSON.stringify(typedData(accepted, authorization))] });
+    let signature = await provider.request({
+      method: "eth_signTypedData_v4",
+      params: [from, JSON.stringify(typedData(accepted, authorization))],
+    });
     if (!/^0x([0-9a-f]{2})+$/i.test(signature)) throw new Stop("failed", say("no-signature"), { pay: true });
     // Some hardware wallets write the recovery bit as it is.
     if (/^0x.{128}0[01]$/.test(signature)) signature = signature.slice(0, -2) + (signature.endsWith("0") ? "1b" : "1c");
     const header = encode(answer(offer, accepted, { signature, authorization }, "pay_" + random(16)));
     const price = say("amount", { amount: money(option, amount), network: option.network });
-    return { header, option: accepted, from, nonce, validBefore, signedAt: Date.now(), price, explorer: option.explorer };
+    return {
+      header,
+      option: accepted,
+      from,
+      nonce,
+      validBefore,
+      signedAt: Date.now(),
+      price,
+      explorer: option.explorer,
+    };
   }
 
   async function offerOnramp(/** @type {string} */ address, /** @type {string} */ network) {
     if (!data.onramp) return;
     const body = JSON.stringify({ address, network });
-    const response = await fetch(data.onramp, { method: "POST", headers: { "content-type": "application/json" }, body, mode: "same-origin" }).catch(() => null);
+    const response = await fetch(data.onramp, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body,
+      mode: "same-origin",
+    }).catch(() => null);
     const token = (await response?.json().catch(() => null))?.token;
     if (!token || main.dataset.state !== "low-balance") return;
     link("onramp").href = "https://pay.coinbase.com/buy/select-asset?sessionToken=" + encodeURIComponent(token);
@@ -461,7 +552,12 @@ function start() {
       const again = Boolean(standing());
       if (error instanceof Stop) show(error.state, { alert: error.message, ...error.more });
       else if (code === "4001" || code === "ACTION_REJECTED") show("rejected");
-      else show("failed", { alert: say(code === "-32002" ? "wallet-open" : "wallet-trouble", { code }), pay: !again, retry: again });
+      else
+        show("failed", {
+          alert: say(code === "-32002" ? "wallet-open" : "wallet-trouble", { code }),
+          pay: !again,
+          retry: again,
+        });
     } finally {
       busy = false;
     }
@@ -524,7 +620,13 @@ function start() {
   }
 
   function reason(/** @type {string} */ code, /** @type {string} */ otherwise) {
-    const known = { "no-funds": /insufficient/, "too-late": /valid_before|expired/, "bad-signature": /signature/, "no-match": /match/, unseen: /^Payment required$/ };
+    const known = {
+      "no-funds": /insufficient/,
+      "too-late": /valid_before|expired/,
+      "bad-signature": /signature/,
+      "no-match": /match/,
+      unseen: /^Payment required$/,
+    };
     const [name] = Object.entries(known).find(([, pattern]) => pattern.test(code)) ?? [otherwise];
     return say("reason-" + name, { code: code.slice(0, 120) });
   }
@@ -533,7 +635,9 @@ function start() {
   function refused(/** @type {Offer} */ next, /** @type {Payment} */ payment, /** @type {string} */ words) {
     offer = next;
     accepts.forEach((old, index) => {
-      const like = next.accepts.filter(({ scheme, network, asset }) => scheme === old.scheme && network === old.network && asset === old.asset);
+      const like = next.accepts.filter(
+        ({ scheme, network, asset }) => scheme === old.scheme && network === old.network && asset === old.asset,
+      );
       const input = /** @type {HTMLInputElement} */ (document.querySelector(`input[name="option"][value="${index}"]`));
       const same = like.find(({ payTo }) => payTo === old.payTo) ?? like[0];
       if (!same) input.disabled = !(input.checked = false);
@@ -546,7 +650,10 @@ function start() {
     if (!index) return show("failed", { alert: say("offer-gone") });
     const { amount, payTo } = accepts[+index];
     if (amount === payment.option.amount && payTo === payment.option.payTo) show("failed", { alert: words, pay: true });
-    else show("price-changed", { alert: say("price-changed-help", { price: $("price").textContent ?? "", was: payment.price }) });
+    else
+      show("price-changed", {
+        alert: say("price-changed-help", { price: $("price").textContent ?? "", was: payment.price }),
+      });
   }
 
   // ---- What was bought, shown
@@ -567,15 +674,21 @@ function start() {
         return new TextDecoder().decode(bytes);
       }
     };
-    if (mime === "text/html" && !attached) return replace(await text(), response.headers.get("content-security-policy"), payment);
+    if (mime === "text/html" && !attached)
+      return replace(await text(), response.headers.get("content-security-policy"), payment);
     const file = link("download");
     file.href = URL.createObjectURL(blob);
     file.download = filename(disposition, new URL(response.url).pathname, mime);
     file.textContent = say("save", { name: file.download });
     file.hidden = !blob.size;
-    const shows = !attached && /^image\/|^application\/(.+\+)?json$|^(text|application)\/(.+\+)?xml$|^text\/(plain|markdown)$/.test(mime);
+    const shows =
+      !attached &&
+      /^image\/|^application\/(.+\+)?json$|^(text|application)\/(.+\+)?xml$|^text\/(plain|markdown)$/.test(mime);
     if (shows && mime.startsWith("image/")) $("content").append(make("img", { src: file.href, alt: title }));
-    else if (shows) $("content").append(make("pre", { tabIndex: 0, textContent: mime.endsWith("json") ? indent(await text()) : await text() }));
+    else if (shows)
+      $("content").append(
+        make("pre", { tabIndex: 0, textContent: mime.endsWith("json") ? indent(await text()) : await text() }),
+      );
     else if (blob.size) file.click();
     showReceipt(payment);
     show("paid");
@@ -610,7 +723,13 @@ function start() {
     root.adoptedStyleSheets = [sheet];
     const told = make("span", { textContent: say("paid-bar", { amount: payment.price }) });
     const copies = make("button", { textContent: say("copy"), onclick: () => copy(words, copies, told) });
-    const explorer = make("a", { href: explored(payment), target: "_blank", rel: "noopener noreferrer", textContent: say("explorer"), hidden: !explored(payment) });
+    const explorer = make("a", {
+      href: explored(payment),
+      target: "_blank",
+      rel: "noopener noreferrer",
+      textContent: say("explorer"),
+      hidden: !explored(payment),
+    });
     const close = make("button", { textContent: say("close"), onclick: () => host.remove() });
     root.append(make("aside", { lang: language, ariaLabel: say("receipt") }, told, copies, explorer, close));
     (document.body ?? document.documentElement).append(host);

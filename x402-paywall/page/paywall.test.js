@@ -13,9 +13,18 @@ test("headers are base64 of UTF-8 JSON", () => {
 
 test("a payment repeats what was offered, and names itself where that is asked for", () => {
   const accepted = { scheme: "exact" };
-  const offer = { x402Version: 2, error: "x", resource: { url: "u" }, accepts: [accepted], extensions: { other: { info: 1 }, "payment-identifier": { info: { required: false }, schema: {} } } };
+  const offer = {
+    x402Version: 2,
+    error: "x",
+    resource: { url: "u" },
+    accepts: [accepted],
+    extensions: { other: { info: 1 }, "payment-identifier": { info: { required: false }, schema: {} } },
+  };
   assert.deepEqual(answer(offer, accepted, { p: 1 }, "pay_1"), {
-    x402Version: 2, resource: { url: "u" }, accepted, payload: { p: 1 },
+    x402Version: 2,
+    resource: { url: "u" },
+    accepted,
+    payload: { p: 1 },
     extensions: { other: { info: 1 }, "payment-identifier": { info: { required: false, id: "pay_1" }, schema: {} } },
   });
   assert.equal(offer.extensions["payment-identifier"].info.id, undefined);
@@ -24,7 +33,10 @@ test("a payment repeats what was offered, and names itself where that is asked f
 });
 
 test("what is signed is bound to the token and its chain", () => {
-  const { domain, primaryType } = typedData({ network: "eip155:84532", asset: "0xA", extra: { name: "USDC", version: "2" } }, {});
+  const { domain, primaryType } = typedData(
+    { network: "eip155:84532", asset: "0xA", extra: { name: "USDC", version: "2" } },
+    {},
+  );
   assert.deepEqual(domain, { name: "USDC", version: "2", chainId: 84532, verifyingContract: "0xA" });
   assert.equal(primaryType, "TransferWithAuthorization");
 });
@@ -64,15 +76,22 @@ test("pauses grow and are bounded", () => {
   assert.equal(pause("3600", 0), 10);
   assert.equal(pause("Wed, 21 Oct 2015 07:28:00 GMT", 0), 1);
   const pauses = Array.from({ length: 9 }, (_, attempt) => pause(null, attempt));
-  assert.deepEqual(pauses, [...pauses].sort((a, b) => a - b));
+  assert.deepEqual(
+    pauses,
+    [...pauses].sort((a, b) => a - b),
+  );
   assert.equal(pauses[8], 10);
 });
 
 test("amounts are exact", () => {
   for (const [amount, decimals, expected] of [
-    ["10000", 6, "0.010000"], ["1", 18, "0.000000000000000001"], ["1234567", 6, "1.234567"], ["5", 0, "5"],
+    ["10000", 6, "0.010000"],
+    ["1", 18, "0.000000000000000001"],
+    ["1234567", 6, "1.234567"],
+    ["5", 0, "5"],
     ["123456789012345678901234567890", 18, "123456789012.345678901234567890"],
-  ]) assert.equal(decimal(amount, decimals), expected);
+  ])
+    assert.equal(decimal(amount, decimals), expected);
 });
 
 test("names of downloads", () => {
@@ -92,17 +111,26 @@ test("names of downloads", () => {
     ["attachment; filename*=UTF-8''%ff", "/x", "x"],
     ['attachment; filename="a\u202ecsv.exe"', "/x", "a_csv.exe"],
     [`attachment; filename="${"x".repeat(400)}"`, "/x", "x".repeat(150)],
-  ]) assert.equal(filename(disposition, path), expected, String(disposition));
+  ])
+    assert.equal(filename(disposition, path), expected, String(disposition));
   for (const [path, mime, expected] of [
-    ["/data", "application/json", "data.json"], ["/data", "application/ld+json", "data.json"], ["/a", "text/plain", "a.txt"],
-    ["/a", "image/svg+xml", "a.svg"], ["/a", "image/png", "a.png"], ["/a", "application/octet-stream", "a"], ["/a.b", "text/plain", "a.b"],
+    ["/data", "application/json", "data.json"],
+    ["/data", "application/ld+json", "data.json"],
+    ["/a", "text/plain", "a.txt"],
+    ["/a", "image/svg+xml", "a.svg"],
+    ["/a", "image/png", "a.png"],
+    ["/a", "application/octet-stream", "a"],
+    ["/a.b", "text/plain", "a.b"],
     ["/a", "", "a"],
-  ]) assert.equal(filename(null, path, mime), expected, mime);
+  ])
+    assert.equal(filename(null, path, mime), expected, mime);
 });
 
 test("JSON is indented, its values are not touched", () => {
-  assert.equal(indent('{"a":1.10,"b":[],"c":{ },"d":[12345678901234567890,"x: {y},"]}'),
-    '{\n  "a": 1.10,\n  "b": [],\n  "c": {},\n  "d": [\n    12345678901234567890,\n    "x: {y},"\n  ]\n}');
+  assert.equal(
+    indent('{"a":1.10,"b":[],"c":{ },"d":[12345678901234567890,"x: {y},"]}'),
+    '{\n  "a": 1.10,\n  "b": [],\n  "c": {},\n  "d": [\n    12345678901234567890,\n    "x: {y},"\n  ]\n}',
+  );
   assert.equal(indent("{"), "{");
 });
 
@@ -119,15 +147,27 @@ test("scripts and styles of the paid page are given the nonce, and nothing else 
     ["<script>'<script>'+'<style>'</script>", "<script nonce=\"N\">'<script>'+'<style>'</script>"],
     ["<scripty>", "<scripty>"],
     ["<p title='unclosed", "<p title='unclosed"],
-  ]) assert.equal(stamp(html, "N", null), expected);
+  ])
+    assert.equal(stamp(html, "N", null), expected);
 });
 
 test("the paid page's policy goes along, with our nonce for its own", () => {
   const meta = (policy) => `<meta http-equiv="Content-Security-Policy" content="${policy}">`;
-  assert.equal(stamp("<!doctype html><head><script>a</script>", "N", "script-src 'self'"),
-    `<!doctype html>${meta("script-src 'self'")}<head><script nonce="N">a</script>`);
-  assert.equal(stamp('<script nonce="x">a</script><script>b</script>', "N", "script-src 'nonce-x'"),
-    `${meta("script-src 'nonce-N'")}<script nonce="N">a</script><script>b</script>`);
-  assert.equal(stamp("<p>", "N", "img-src *, script-src 'nonce-a'"), `${meta("img-src *")}${meta("script-src 'nonce-N'")}<p>`);
-  assert.ok(stamp("<!-- a -->\n<!DOCTYPE html>\n<p>", "N", 'a "b" & c').startsWith(`<!-- a -->\n<!DOCTYPE html>${meta("a &quot;b&quot; &amp; c")}\n<p>`));
+  assert.equal(
+    stamp("<!doctype html><head><script>a</script>", "N", "script-src 'self'"),
+    `<!doctype html>${meta("script-src 'self'")}<head><script nonce="N">a</script>`,
+  );
+  assert.equal(
+    stamp('<script nonce="x">a</script><script>b</script>', "N", "script-src 'nonce-x'"),
+    `${meta("script-src 'nonce-N'")}<script nonce="N">a</script><script>b</script>`,
+  );
+  assert.equal(
+    stamp("<p>", "N", "img-src *, script-src 'nonce-a'"),
+    `${meta("img-src *")}${meta("script-src 'nonce-N'")}<p>`,
+  );
+  assert.ok(
+    stamp("<!-- a -->\n<!DOCTYPE html>\n<p>", "N", 'a "b" & c').startsWith(
+      `<!-- a -->\n<!DOCTYPE html>${meta("a &quot;b&quot; &amp; c")}\n<p>`,
+    ),
+  );
 });

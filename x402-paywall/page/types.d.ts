@@ -87,3 +87,13 @@ export interface Provider {
   request(call: { method: string; params?: unknown[] }): Promise<any>;
   on?(event: string, listener: (value: any) => void): void;
 }
+
+/** What a state says and offers beyond its name. */
+export interface Shown {
+  status?: string;
+  alert?: string;
+  pay?: boolean;
+  retry?: boolean;
+  anew?: boolean;
+  busy?: boolean;
+}
