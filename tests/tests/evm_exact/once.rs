@@ -1,5 +1,7 @@
 //! One payment moves money once, and one nonce pays one authorization.
 
+use futures_util::future::join_all;
+
 use super::support::*;
 
 #[tokio::test]
@@ -119,4 +121,35 @@ async fn of_many_authorizations_with_one_nonce_one_settles() {
     assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), hashes);
     assert_eq!(hashes.len(), 1);
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+}
+
+/// Each alone looks good, and a transaction costs the facilitator gas, be it in vain.
+#[tokio::test]
+async fn money_that_is_promised_is_not_there_for_the_next() {
+    for affordable in [1, 3_u64] {
+        let chain = Chain::start().await.unwrap();
+        chain.mint(chain::payer().address(), PRICE * affordable).await.unwrap();
+        let facilitator = facilitator_of(&chain);
+        chain.set_automine(false).await.unwrap();
+        let payments: Vec<_> = (1..=12).map(|nonce| with(&authorization(nonce))).collect();
+        let settling = join_all(payments.iter().map(|payment| facilitator.settle(payment)));
+        let mining = async {
+            until(async || chain.pending().await.unwrap() as u64 == affordable).await;
+            // Nobody who comes meanwhile is told that it would be paid.
+            let hasty = facilitator.clone().receipt_timeout(Duration::from_millis(200));
+            let verified = hasty.verify(&with(&authorization(13))).await.unwrap();
+            assert!(matches!(verified, VerifyResponse::Invalid(_)), "{verified:?}");
+            chain.mine().await.unwrap();
+            chain.set_automine(true).await.unwrap();
+        };
+        let (answers, ()) = tokio::join!(settling, mining);
+        let settled =
+            answers.iter().filter(|answer| matches!(answer, Ok(SettleResponse::Settled(_)))).count();
+        let refused = answers.iter().flatten().filter(|answer| match answer {
+            SettleResponse::Failed(failure) => failure.reason == reasons::INSUFFICIENT_BALANCE,
+            _ => false,
+        });
+        assert_eq!((settled as u64, refused.count() as u64), (affordable, 12 - affordable), "{answers:?}");
+        assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), affordable, "in vain");
+    }
 }

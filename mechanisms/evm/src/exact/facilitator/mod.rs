@@ -7,6 +7,7 @@ mod journal;
 mod ledger;
 mod leftovers;
 mod once;
+mod promises;
 mod settle;
 mod signature;
 
@@ -29,7 +30,9 @@ use x402_core::{
     store::ClaimStore,
 };
 
-use self::{assets::Assets, checks::Stop, journal::Journal, ledger::Ledger, leftovers::Leftovers};
+use self::{
+    assets::Assets, checks::Stop, journal::Journal, ledger::Ledger, leftovers::Leftovers, promises::Promises,
+};
 use super::{reasons, terms::SCHEME};
 use crate::{
     address::to_core,
@@ -79,6 +82,7 @@ pub struct ExactFacilitator {
     assets: Assets,
     journal: Journal,
     leftovers: Leftovers,
+    promises: Promises,
     shared: Arc<Shared>,
 }
 
@@ -147,6 +151,7 @@ impl ExactFacilitator {
             assets: Assets::known(&network),
             journal: Journal::in_memory(&network, chain_id),
             leftovers: Leftovers::default(),
+            promises: Promises::default(),
             network,
             chain_id,
             rpc,
@@ -327,8 +332,8 @@ impl FacilitatorScheme for ExactFacilitator {
             self.check_for_payment().await?;
         }
         let refusal = match read {
-            Ok(asked) => match self.examine(&asked, checks::DryRun::Call).await {
-                Ok(_) => match self.ended(&asked).await? {
+            Ok(asked) => match self.examine_for_promise(&asked).await {
+                Ok(()) => match self.ended(&asked).await? {
                     None => return Ok(VerifyResponse::Valid { payer }),
                     Some(refusal) => refusal,
                 },

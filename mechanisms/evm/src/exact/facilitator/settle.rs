@@ -42,9 +42,13 @@ impl ExactFacilitator {
     /// another authorization that failed.
     pub(super) async fn pay(&self, asked: &Asked, over: Option<Entry>) -> Result<Next, FacilitatorError> {
         self.check_for_payment().await.map_err(|error| unacted(&error))?;
+        let replaced = over.as_ref().and_then(|entry| entry.sent_for(asked)).cloned();
+        let _promise = match self.promise(asked).await {
+            Ok(promise) => promise,
+            Err(stop) => return self.stopped_before_sending(asked, over, replaced, stop).await,
+        };
         let (ready, fees, head) =
             tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees(), self.rpc.block_number());
-        let replaced = over.as_ref().and_then(|entry| entry.sent_for(asked)).cloned();
         let ready = match ready {
             Ok(ready) => ready,
             Err(stop) => return self.stopped_before_sending(asked, over, replaced, stop).await,
