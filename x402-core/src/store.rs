@@ -23,7 +23,8 @@ use crate::BoxFuture;
 ///
 /// An operation that returned is seen by every later one, of any instance. After an error it may have happened, or not, or
 /// may yet happen: whoever wrote asks again, and finds their own [`Stamp`], or not. What is still on its way does no harm
-/// when it arrives late: the stamp that it has seen is no longer there.
+/// when it arrives late: the stamp that it has seen is no longer there. A creation has seen none; one that arrives after its
+/// record was taken away puts it there again, where nobody renews it.
 pub trait ClaimStore: Send + Sync + 'static {
     /// The record, unless there is none or it expired.
     fn load(&self, key: &Key) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;

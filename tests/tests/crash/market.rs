@@ -38,6 +38,8 @@ pub struct Market {
     journal: AnyClaimStore,
     folder: TempDir,
     _facilitator: Serving,
+    /// Whose transactions they are.
+    settler: Address,
 }
 
 struct Shop {
@@ -92,7 +94,8 @@ impl Market {
     pub async fn open(chain: Arc<Chain>, records: Records) -> Self {
         let Records { gates, journal, gates_counted, journal_counted } = records;
         let signer = PrivateKeySigner::random();
-        chain.set_ether(signer.address(), U256::from(10).pow(U256::from(20))).await.unwrap();
+        let settler = signer.address();
+        chain.set_ether(settler, U256::from(10).pow(U256::from(20))).await.unwrap();
         let to_node = Proxy::to_http(chain.rpc_url().as_str()).await.unwrap();
         let exact = ExactFacilitator::connect(to_node.url(), BASE_SEPOLIA, signer)
             .unwrap()
@@ -124,6 +127,7 @@ impl Market {
         }
         let (store, journal) = (gates_counted, journal_counted);
         Self {
+            settler,
             chain,
             to_facilitator,
             to_node,
@@ -171,6 +175,8 @@ impl Market {
             store: self.store.clone(),
             journal: self.journal.clone(),
         };
-        books.count(payments).await
+        let sums = books.count(payments).await;
+        let sent = self.chain.nonce(self.settler).await.unwrap() as usize;
+        Sums { in_vain: sent.saturating_sub(sums.transfers), ..sums }
     }
 }

@@ -200,7 +200,7 @@ impl GateBuilder {
 
     /// How long a payment that was in work stands still when its instance died, before another one takes it up. 30 seconds
     /// unless set. An instance at work renews its payments well within this time, so let it be many times what the store
-    /// takes to answer.
+    /// takes to answer, and the same for all gates of one store.
     pub fn claim_lease(mut self, lease: Duration) -> Self {
         self.lease = lease.clamp(SHORTEST_LEASE, LONGEST_LEASE);
         self

@@ -42,8 +42,8 @@ pub fn exact(price: impl IntoPrice) -> Unplaced {
 
 /// A price computed for each request. An error is answered with 500, and the handler does not run.
 ///
-/// Let it depend on the method, the host and the URI, or on what changes with time: a payment whose settlement took longer
-/// is served for the same ones, whatever the other headers are by then.
+/// A payment that is owed an answer is served for the same method, host and URI where the price has changed with time; with
+/// other headers than it was first presented with, only where today's price is no higher.
 pub fn exact_with<F, Fut, P>(compute: F) -> Unplaced
 where
     F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,
@@ -164,7 +164,8 @@ impl Charge {
         self
     }
 
-    /// How many seconds a payment must stay valid; 300 if nothing is said. It holds for every option so far.
+    /// For how many seconds clients are to sign a payment; 300 if nothing is said. It holds for every option so far. One
+    /// that expires sooner is taken if it can be settled now: where a handler takes long, settle first.
     pub fn max_timeout_seconds(mut self, seconds: u64) -> Self {
         for option in &mut self.options {
             option.max_timeout_seconds = seconds;
