@@ -1,6 +1,7 @@
 //! The test rig: a real chain, published peers, scripted facilitators.
 //!
 //! - [`Chain`] is a local EVM node with a dollar at the address where clients look for USDC;
+//! - [`browser`] is a real one, its visitors have wallets on that chain;
 //! - [`token`] speaks to that dollar and signs what it understands;
 //! - [`script`] is a facilitator that does as it is told, [`serve`] puts services on sockets;
 //! - [`crash`] is a shop and a facilitator that are killed and come back, [`proxy`] breaks the connections between them;
@@ -11,6 +12,7 @@
 //! The node and the packages come from npm, the servers from Debian. `cargo xtask test` fetches them; a test that lacks
 //! them says so.
 
+pub mod browser;
 pub mod chain;
 pub mod crash;
 pub mod node;

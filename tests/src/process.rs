@@ -112,6 +112,12 @@ impl Drop for Process {
     }
 }
 
+/// Where a program is, if it is installed.
+pub(crate) fn find_in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
 /// The `x402-facilitator` binary on a chain, as anyone would run it.
 #[derive(Debug)]
 pub struct FacilitatorBinary {

@@ -16,12 +16,21 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use x402_core::{
-    gate::{Charge, PaymentInfo, exact},
+    gate::{Charge, PaymentInfo, RouteTable, exact},
     network::BASE_SEPOLIA,
 };
 use x402_tests::serve::Counter;
 
-use crate::support::{SELLER, marker};
+/// Who sells.
+pub const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+
+/// What every handler of a paid route says, and nobody else.
+pub const MARKER: &str = "sold:";
+
+/// What the handler of this route says.
+pub fn marker(route: &str) -> String {
+    format!("{MARKER}{route};")
+}
 
 pub fn cent() -> Charge {
     exact("$0.01").on(BASE_SEPOLIA).to(SELLER)
@@ -38,6 +47,23 @@ pub struct Shelf {
     pub methods: Methods,
     pub charge: Option<Charge>,
     pub good: Good,
+}
+
+/// How the shop is put together.
+#[derive(Clone)]
+pub enum Stock {
+    /// Each shelf with its own price on it.
+    Priced(Vec<Shelf>),
+    /// The same, all of them below `/api`.
+    Nested(Vec<Shelf>),
+    /// The shelves without a price, and a table for all of them.
+    Listed(Vec<Shelf>, RouteTable),
+    /// The same, all of them below `/api`; the table names them with it.
+    NestedListed(Vec<Shelf>, RouteTable),
+    /// One price on the whole of it, whatever is asked for.
+    Whole(Vec<Shelf>, Charge),
+    /// Each shelf with its own price on it; scripts of all origins may ask.
+    Shared(Vec<Shelf>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +104,9 @@ pub enum Good {
     Long(usize),
     /// What was uploaded.
     Echo,
+    /// What it is, with these headers.
+    #[allow(dead_code, reason = "for people, who have a suite of their own: `tests/browser`")]
+    Shows(&'static Exhibit),
     /// What any cache may keep, with a header that is for the gate alone.
     Cached,
     /// The second half.
@@ -92,6 +121,12 @@ pub enum Good {
     Maybe,
     /// A websocket that repeats what it hears.
     Socket,
+}
+
+/// What people look at.
+pub struct Exhibit {
+    pub headers: &'static [(&'static str, &'static str)],
+    pub body: &'static [u8],
 }
 
 /// Everything the shop has.
@@ -182,7 +217,7 @@ pub struct Reply {
 }
 
 pub enum ReplyBody {
-    Text(String),
+    Whole(Bytes),
     Pieces(Pieces),
 }
 
@@ -199,7 +234,13 @@ impl Reply {
 
 impl From<String> for ReplyBody {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::Whole(text.into())
+    }
+}
+
+impl From<&'static [u8]> for ReplyBody {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self::Whole(Bytes::from_static(bytes))
     }
 }
 
@@ -262,6 +303,9 @@ impl Goods {
             Good::Slow(route) => {
                 self.let_go.notified().await;
                 Reply::new(marker(route))
+            }
+            Good::Shows(Exhibit { headers, body }) => {
+                Reply { headers: headers.to_vec(), ..Reply::new(*body) }
             }
             Good::Cached => {
                 let reply = Reply::new(marker("/cached")).with("cache-control", "public, max-age=60");

@@ -217,21 +217,27 @@ fn print_matrix(results: &Results) {
     let mut rows: Vec<&str> = results.keys().map(|(name, _)| name.as_str()).collect();
     rows.dedup();
     let width = rows.iter().map(|name| name.len()).max().unwrap_or_default();
-    println!("cases x frameworks (1: HTTP/1.1, 2: HTTP/2, -: not about this framework)\n");
-    let heads: Vec<String> =
-        Framework::ALL.iter().map(|framework| format!("{:<10}", framework.name())).collect();
-    println!("{:width$}  {}", "", heads.concat());
-    let mut passed = BTreeMap::<Framework, usize>::new();
+    let one_wire = results.values().flat_map(|cell| cell.keys()).all(|wire| *wire == Wire::Http1);
+    let legend = if one_wire { "" } else { "1: HTTP/1.1, 2: HTTP/2, " };
+    println!("cases x frameworks ({legend}-: not about this framework)\n");
+    let columns = Framework::ALL.map(Some).into_iter().chain([None]);
+    let name = |column: Option<Framework>| column.map_or("once", Framework::name);
+    let heads: Vec<String> = columns.clone().map(|column| format!("{:<10}", name(column))).collect();
+    println!("{:width$}  {}", "", heads.concat().trim_end());
+    let mut passed = BTreeMap::<Option<Framework>, usize>::new();
     for row in rows {
-        let cells: Vec<String> = Framework::ALL
-            .iter()
-            .map(|framework| {
-                let Some(cell) = results.get(&(row.to_owned(), Some(*framework))) else {
+        let cells: Vec<String> = columns
+            .clone()
+            .map(|column| {
+                let Some(cell) = results.get(&(row.to_owned(), column)) else {
                     return "-".to_owned();
                 };
-                *passed.entry(*framework).or_default() += cell.values().filter(|passed| **passed).count();
+                *passed.entry(column).or_default() += cell.values().filter(|passed| **passed).count();
                 if cell.values().any(|passed| !passed) {
                     return "FAILED".to_owned();
+                }
+                if one_wire {
+                    return "passed".to_owned();
                 }
                 let wires = cell.keys().map(|wire| if *wire == Wire::Http1 { "1" } else { "2" });
                 wires.collect::<Vec<_>>().join(" ")
@@ -240,6 +246,7 @@ fn print_matrix(results: &Results) {
             .collect();
         println!("{row:width$}  {}", cells.concat().trim_end());
     }
-    let sums = Framework::ALL.map(|framework| format!("{:<10}", passed.get(&framework).unwrap_or(&0)));
+    let sums: Vec<String> =
+        columns.map(|column| format!("{:<10}", passed.get(&column).unwrap_or(&0))).collect();
     println!("{:width$}  {}\n", "passed", sums.concat().trim_end());
 }

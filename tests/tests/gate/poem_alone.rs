@@ -380,10 +380,10 @@ async fn what_a_caught_panic_kept_back_is_served_when_asked_again(_: Stack) {
             let mended = make(move |_| {
                 let goods = goods.clone();
                 async move {
-                    let ReplyBody::Text(text) = goods.make(Good::Mended).await.unwrap().body else {
+                    let ReplyBody::Whole(bytes) = goods.make(Good::Mended).await.unwrap().body else {
                         panic!()
                     };
-                    text
+                    bytes
                 }
             });
             let charge = gate.charge(if first { cent().settle_first() } else { cent() }).unwrap();

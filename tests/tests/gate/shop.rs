@@ -17,7 +17,7 @@ use crate::{
     support::ORIGIN,
 };
 
-pub use crate::goods::{cent, dollar};
+pub use crate::goods::{Stock, cent, dollar};
 
 /// A shop. Its routes: `/cheap` and `/twin` at a cent, `/dear` and `/dear/{id}` at a dollar, `/free`, and others that
 /// fail, stream or wait, each named for what it does.
@@ -31,23 +31,6 @@ pub struct Shop {
     pub visits: Counter,
     /// How often the body of `/stream` was polled.
     pub polls: Counter,
-}
-
-/// How the shop is put together.
-#[derive(Clone)]
-pub enum Stock {
-    /// Each shelf with its own price on it.
-    Priced(Vec<Shelf>),
-    /// The same, all of them below `/api`.
-    Nested(Vec<Shelf>),
-    /// The shelves without a price, and a table for all of them.
-    Listed(Vec<Shelf>, RouteTable),
-    /// The same, all of them below `/api`; the table names them with it.
-    NestedListed(Vec<Shelf>, RouteTable),
-    /// One price on the whole of it, whatever is asked for.
-    Whole(Vec<Shelf>, Charge),
-    /// Each shelf with its own price on it; scripts of all origins may ask.
-    Shared(Vec<Shelf>),
 }
 
 /// The header by which payments may come, too.

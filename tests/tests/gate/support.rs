@@ -17,23 +17,15 @@ use x402_tests::{
 
 use crate::shop::Shop;
 
+pub use crate::goods::{MARKER, SELLER, marker};
+
 /// Where clients reach the shop; not where it listens.
 pub const ORIGIN: &str = "https://shop.example.com";
-/// Who sells.
-pub const SELLER: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 /// The network most things are sold on, in both versions' words.
 pub const NETWORK: &str = "eip155:84532";
 pub const NETWORK_V1: &str = "base-sepolia";
 /// USDC there.
 pub const USDC: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
-
-/// What every handler of a paid route says, and nobody else.
-pub const MARKER: &str = "sold:";
-
-/// What the handler of this route says.
-pub fn marker(route: &str) -> String {
-    format!("{MARKER}{route};")
-}
 
 /// Signs one of the ways to pay of a version 2 offer.
 pub async fn sign_v2(offer: &Value, option: usize) -> Value {

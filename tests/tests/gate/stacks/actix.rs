@@ -17,10 +17,7 @@ use x402_actix::{GateExt, Paid, Uncharged};
 use x402_core::gate::{ConfigError, PaymentGate};
 use x402_tests::serve::Serving;
 
-use crate::{
-    goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf},
-    shop::Stock,
-};
+use crate::goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf, Stock};
 
 pub fn serve(gate: PaymentGate, goods: Goods, stock: Stock) -> Result<Serving, ConfigError> {
     macro_rules! app {
@@ -126,7 +123,7 @@ fn respond(reply: Reply) -> actix_web::Either<HttpResponse, Uncharged<HttpRespon
         response.append_header(header);
     }
     let response = match reply.body {
-        ReplyBody::Text(text) => response.body(text),
+        ReplyBody::Whole(bytes) => response.body(bytes),
         ReplyBody::Pieces(pieces) => match pieces.length {
             Some(length) => response.body(SizedStream::new(length, pieces)),
             None => response.streaming(pieces),

@@ -13,10 +13,7 @@ use x402_axum::{GateExt, Paid, Uncharged};
 use x402_core::gate::{ConfigError, PaymentGate};
 use x402_tests::serve::Serving;
 
-use crate::{
-    goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf},
-    shop::Stock,
-};
+use crate::goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf, Stock};
 
 pub async fn serve(gate: PaymentGate, goods: Goods, stock: Stock) -> Result<Serving, ConfigError> {
     Ok(Serving::start(router(&gate, &goods, stock)?).await.unwrap())
@@ -78,7 +75,7 @@ fn on<H: Handler<T, ()>, T: 'static>(methods: Methods, handler: H) -> MethodRout
 
 fn respond(reply: Reply) -> Response {
     let body = match reply.body {
-        ReplyBody::Text(text) => Body::from(text),
+        ReplyBody::Whole(bytes) => Body::from(bytes),
         ReplyBody::Pieces(pieces) => Body::new(pieces),
     };
     let response = (reply.status, AppendHeaders(reply.headers), body);

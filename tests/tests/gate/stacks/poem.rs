@@ -14,10 +14,7 @@ use x402_core::gate::{ConfigError, PaymentGate};
 use x402_poem::{GateExt, Paid, Uncharged};
 use x402_tests::serve::Serving;
 
-use crate::{
-    goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf},
-    shop::Stock,
-};
+use crate::goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf, Stock};
 
 pub fn serve(gate: PaymentGate, goods: Goods, stock: Stock) -> Result<Serving, ConfigError> {
     Ok(match stock {
@@ -114,7 +111,7 @@ fn socket(upgrade: WebSocket, goods: Data<&Goods>) -> impl IntoResponse + use<> 
 
 fn respond(reply: Reply) -> Response {
     let body = match reply.body {
-        ReplyBody::Text(text) => Body::from(text),
+        ReplyBody::Whole(bytes) => Body::from(bytes),
         ReplyBody::Pieces(pieces) => Body::from(pieces.map_err(|never| match never {}).boxed()),
     };
     let mut response = Response::builder().status(reply.status).body(body);

@@ -24,10 +24,7 @@ use x402_core::gate::{Access, ConfigError, PaymentGate, PaymentInfo, Uncharged};
 use x402_tests::serve::Serving;
 use x402_tower::{GateExt, PaymentLayer, Routing};
 
-use crate::{
-    goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf},
-    shop::Stock,
-};
+use crate::goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf, Stock};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// hyper's own cannot be made again, once it was read.
@@ -181,7 +178,7 @@ fn socket(mut request: Request<Upload>) -> Response<Body> {
 
 fn respond(reply: Reply) -> Response<Body> {
     let mut response = Response::new(match reply.body {
-        ReplyBody::Text(text) => Full::from(text).boxed_unsync(),
+        ReplyBody::Whole(bytes) => Full::from(bytes).boxed_unsync(),
         ReplyBody::Pieces(pieces) => pieces.boxed_unsync(),
     });
     *response.status_mut() = reply.status;

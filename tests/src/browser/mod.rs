@@ -1,0 +1,95 @@
+//! A real browser: headless Chromium, spoken to over its DevTools protocol.
+//!
+//! - [`Browser`] is one process for many cases; each [`Visitor`] has a profile of his own, and one tab;
+//! - [`Wallet`] is what he has installed: it signs through the accounts of a [`Chain`](crate::Chain)'s node, lives outside
+//!   of the page as an extension does, and so outlives a reload.
+//!
+//! What the page must not do is counted by the browser itself, from before the first byte: see [`Visitor::conduct`].
+
+mod cdp;
+mod visitor;
+mod wallet;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use crate::process::{Process, find_in_path};
+
+pub use visitor::{Conduct, Download, Setup, Visitor};
+pub use wallet::{Answer, Wallet};
+
+/// A running Chromium. It is gone when this is dropped, and also when the test process dies.
+#[derive(Debug)]
+pub struct Browser {
+    port: u16,
+    path: String,
+    _process: Process,
+    // After the process: it goes last.
+    folder: TempDir,
+}
+
+/// Nothing of a browser's own is to be seen on the network, and no tab waits for another one. Fonts look the same on
+/// every screen.
+const FLAGS: [&str; 17] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-sync",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--font-render-hinting=none",
+    "--hide-scrollbars",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+];
+
+impl Browser {
+    /// Starts it, with an empty profile.
+    ///
+    /// # Errors
+    /// When Chromium is not installed, or does not start.
+    pub async fn start() -> anyhow::Result<Self> {
+        let program = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find_in_path);
+        let program = program
+            .context("Chromium is not installed: run `cargo xtask browser`, or `apt-get install chromium`")?;
+        let folder = tempfile::tempdir()?;
+        let profile = format!("--user-data-dir={}", text(folder.path().join("profile"))?);
+        let program = text(program)?;
+        // It tells where it listens on its standard error.
+        let mut words = vec!["-c", "exec \"$@\" 2>&1", "sh", &program, &profile];
+        words.extend(FLAGS);
+        words.push("about:blank");
+        let listening = |line: &str| {
+            let (port, path) = line.strip_prefix("DevTools listening on ws://127.0.0.1:")?.split_once('/')?;
+            Some((port.parse().ok()?, format!("/{path}")))
+        };
+        // Not by SIGKILL, which its many processes would survive.
+        let home = text(folder.path().to_owned())?;
+        let env = [("HOME", home.as_str())];
+        let (process, (port, path)) =
+            Process::start_ending("TERM", Path::new("sh"), &words, &env, listening).await?;
+        Ok(Self { port, path, _process: process, folder })
+    }
+
+    /// Somebody with a profile of his own, who has opened nothing yet.
+    ///
+    /// # Errors
+    /// When the browser does not answer.
+    pub async fn visitor(&self, setup: Setup) -> anyhow::Result<Visitor> {
+        let connection = cdp::Connection::open(self.port, &self.path).await?;
+        Visitor::enter(connection, setup, tempfile::tempdir_in(self.folder.path())?).await
+    }
+}
+
+fn text(path: PathBuf) -> anyhow::Result<String> {
+    path.into_os_string().into_string().ok().context("the path is no text")
+}
