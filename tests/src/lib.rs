@@ -5,6 +5,7 @@
 //! - [`token`] speaks to that dollar and signs what it understands;
 //! - [`script`] is a facilitator that does as it is told, [`serve`] puts services on sockets;
 //! - [`crash`] is a shop and a facilitator that are killed and come back, [`proxy`] breaks the connections between them;
+//! - [`nginx`] is a caching proxy in front of a service;
 //! - [`stores`] are servers of Redis and PostgreSQL, to be killed and started again;
 //! - [`process`] runs programs that never outlive a test, the facilitator's binary among them;
 //! - [`node`] runs the published packages: [`node::run`] a client, [`node::Server`] a server.
@@ -15,6 +16,7 @@
 pub mod browser;
 pub mod chain;
 pub mod crash;
+pub mod nginx;
 pub mod node;
 pub mod process;
 pub mod proxy;

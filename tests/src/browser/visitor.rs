@@ -126,11 +126,18 @@ impl Visitor {
             "downloadPath": downloads.path(),
         });
         browser.send("Browser.setDownloadBehavior", saved).await?;
-        let allowed = json!({ "permissions": ["clipboardReadWrite"], "browserContextId": context });
+        let allowed = json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "browserContextId": context });
         browser.send("Browser.grantPermissions", allowed).await?;
 
         let seen = Arc::<Mutex<Conduct>>::default();
-        let watch = watch(events, tab.clone(), setup.wallets.clone(), seen.clone(), downloads.path().into());
+        let watcher = Watcher {
+            tab: tab.clone(),
+            frame: target["targetId"].as_str().context("no tab")?.to_owned(),
+            wallets: setup.wallets.clone(),
+            seen: seen.clone(),
+            folder: downloads.path().into(),
+        };
+        let watch = watcher.watch(events);
         let events = AbortOnDropHandle::new(tokio::spawn(watch));
         let visitor = Self { tab, seen, downloads, _events: events, _connection: connection };
         visitor.set_up(&setup).await?;
@@ -215,20 +222,19 @@ impl Visitor {
                 Ok(Value::Bool(true)) => return Ok(()),
                 _ if Instant::now() < deadline => sleep(POLL).await,
                 last => {
-                    let page = self.evaluate("document.documentElement.outerHTML").await;
-                    let page = page.unwrap_or_default();
-                    let page = page.as_str().unwrap_or_default();
-                    let at = page.find("<body").unwrap_or(0);
-                    bail!("not after {PATIENCE:?}: {expression} ({last:?}) in {}", &page[at..]);
+                    let page = "[location.href, document.querySelector('[data-state]')?.dataset.state, document.body?.innerText]";
+                    let page = self.evaluate(page).await.unwrap_or_default();
+                    let errors = self.conduct().errors;
+                    bail!("not after {PATIENCE:?}: {expression} ({last:?}) in {page} {errors:?}");
                 }
             }
         }
     }
 
-    /// The text of an element, as it is seen.
+    /// The text of an element, as it is seen; a space is a space, whether lines may break there or not.
     pub async fn text(&self, selector: &str) -> anyhow::Result<String> {
         let found = self.evaluate(&format!("document.querySelector({})?.innerText", json!(selector))).await?;
-        Ok(found.as_str().with_context(|| format!("no {selector}"))?.to_owned())
+        Ok(found.as_str().with_context(|| format!("no {selector}"))?.replace('\u{a0}', " "))
     }
 
     /// Clicks in the middle of an element, once it is there, enabled and not covered.
@@ -303,7 +309,7 @@ impl Visitor {
         bail!("{selector} is not reached by the keyboard")
     }
 
-    /// What was copied.
+    /// What was copied last, by whichever visitor of the browser.
     pub async fn clipboard(&self) -> anyhow::Result<String> {
         let text = self.evaluate("navigator.clipboard.readText()").await?;
         Ok(text.as_str().context("nothing was copied")?.to_owned())
@@ -339,45 +345,56 @@ impl Visitor {
     }
 }
 
-async fn watch(
-    mut events: mpsc::UnboundedReceiver<Event>,
+/// Takes down what the browser tells.
+struct Watcher {
     tab: Session,
+    /// The tab's own; the browser also tells of what others save.
+    frame: String,
     wallets: Vec<Wallet>,
     seen: Arc<Mutex<Conduct>>,
     folder: PathBuf,
-) {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    while let Some(Event { method, params }) = events.recv().await {
-        match method.as_str() {
+}
+
+impl Watcher {
+    async fn watch(self, mut events: mpsc::UnboundedReceiver<Event>) {
+        while let Some(Event { method, params }) = events.recv().await {
+            self.take_down(&method, params);
+        }
+    }
+
+    fn take_down(&self, method: &str, params: Value) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut seen = lock(&self.seen);
+        match method {
             "Runtime.bindingCalled" => {
-                tokio::spawn(serve(tab.clone(), wallets.clone(), params));
+                tokio::spawn(serve(self.tab.clone(), self.wallets.clone(), params));
             }
-            "Network.requestWillBeSent" => lock(&seen).requests.push(text(&params["request"]["url"])),
-            "Network.webSocketCreated" => lock(&seen).requests.push(text(&params["url"])),
+            "Network.requestWillBeSent" => seen.requests.push(text(&params["request"]["url"])),
+            "Network.webSocketCreated" => seen.requests.push(text(&params["url"])),
             "Audits.issueAdded" => {
                 if let Some(issue) = params["issue"]["details"].get("contentSecurityPolicyIssueDetails") {
-                    lock(&seen).violations.push(issue.to_string());
+                    seen.violations.push(issue.to_string());
                 }
             }
             "Runtime.exceptionThrown" => {
-                lock(&seen).errors.push(params["exceptionDetails"].to_string());
+                let exception = &params["exceptionDetails"];
+                seen.errors.push(format!("{} {}", exception["text"], exception["exception"]["description"]));
             }
             "Page.javascriptDialogOpening" => {
-                lock(&seen).errors.push(format!("a window opened: {}", params["message"]));
-                let tab = tab.clone();
+                seen.errors.push(format!("a window opened: {}", params["message"]));
+                let tab = self.tab.clone();
                 tokio::spawn(async move {
                     tab.send("Page.handleJavaScriptDialog", json!({ "accept": false })).await
                 });
             }
-            "Browser.downloadWillBegin" => {
-                lock(&seen).saving.push((text(&params["guid"]), text(&params["suggestedFilename"])));
+            "Browser.downloadWillBegin" if params["frameId"] == *self.frame => {
+                seen.saving.push((text(&params["guid"]), text(&params["suggestedFilename"])));
             }
             "Browser.downloadProgress" if params["state"] == "completed" => {
-                let mut seen = lock(&seen);
                 let guid = text(&params["guid"]);
                 if let Some(at) = seen.saving.iter().position(|(saving, _)| *saving == guid) {
                     let (guid, name) = seen.saving.remove(at);
-                    seen.downloads.push(Download { name, path: folder.join(guid) });
+                    seen.downloads.push(Download { name, path: self.folder.join(guid) });
                 }
             }
             _ => {}

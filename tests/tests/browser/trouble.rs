@@ -1,0 +1,230 @@
+//! What goes wrong between the signature and the goods: the right words, and never two payments.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use x402_core::{gate::exact_with, network::BASE_SEPOLIA};
+use x402_tests::{browser::Answer, chain};
+
+use crate::{
+    harness::{Case, Stack, case},
+    market::{Market, Person, shelves},
+    till::Act,
+};
+
+pub const CASES: &[Case] = &[
+    case!(a_payment_that_is_not_valid_is_paid_anew),
+    case!(a_settlement_that_fails_is_asked_for_again),
+    case!(a_slow_settlement_is_waited_for),
+    case!(a_pending_settlement_is_asked_for_again),
+    case!(a_lost_answer_is_asked_for_again),
+    case!(what_nobody_knows_is_kept_and_sent_again),
+    case!(a_double_click_pays_once),
+    case!(a_reload_while_signing_pays_once),
+    case!(a_reload_while_settling_pays_once),
+    case!(a_reload_after_a_lost_answer_pays_once),
+    case!(another_price_is_shown_before_it_is_paid),
+];
+
+async fn a_payment_that_is_not_valid_is_paid_anew(stack: Stack) {
+    let market = Market::open(stack).await;
+    market.till.on_verify([Act::No("invalid_exact_evm_payload_signature"), Act::Yes]);
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.reads("failed", "alert", "The signature was not accepted").await;
+    market.sold(0).await;
+    person.click("#pay").await.unwrap();
+    person.has_the_article().await;
+    assert_eq!(wallet.sign_calls(), 2);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_settlement_that_fails_is_asked_for_again(stack: Stack) {
+    let market = Market::open(stack).await;
+    market.till.on_settle([Act::No("insufficient_funds"), Act::Yes]);
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.reads("failed", "alert", "Nothing was paid.").await;
+    market.sold(0).await;
+    // What was signed is as good as before, so there is nothing to sign again.
+    assert!(!person.shows("#pay").await);
+    person.click("#retry").await.unwrap();
+    person.has_the_article().await;
+    assert_eq!((wallet.sign_calls(), market.till.settle_calls()), (1, 2));
+    market.sold(1).await;
+    person.behaved();
+}
+
+/// The page asks for no second signature, and its button does nothing meanwhile.
+async fn waits(person: &Person<'_>) {
+    person.sees("settling").await;
+    assert_eq!(person.attribute("#pay", "aria-disabled").await, "true");
+    assert!(!person.shows("#retry").await && !person.shows("#anew").await);
+    person.click("#pay").await.unwrap();
+    person.sees("settling").await;
+}
+
+async fn a_slow_settlement_is_waited_for(stack: Stack) {
+    let market = Market::open(stack).await;
+    market.chain.set_automine(false).await.unwrap();
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    market.chain.wait_for_pending(1).await.unwrap();
+    waits(&person).await;
+    market.chain.mine().await.unwrap();
+    person.has_the_article().await;
+    assert_eq!(wallet.sign_calls(), 1);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_pending_settlement_is_asked_for_again(stack: Stack) {
+    let market = Market::open(stack).await;
+    // The gate asks twice before it says so itself.
+    market.till.on_settle([Act::Pending, Act::Pending, Act::Wait]);
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    market.till.settle_begun(3).await;
+    person.reads("settling", "status", "It is not made twice").await;
+    waits(&person).await;
+    market.till.let_go();
+    person.has_the_article().await;
+    assert_eq!(wallet.sign_calls(), 1);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_lost_answer_is_asked_for_again(stack: Stack) {
+    let market = Market::open(stack).await;
+    market.till.on_settle([Act::Lost, Act::Yes]);
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.has_the_article().await;
+    assert_eq!((wallet.sign_calls(), market.till.settle_calls()), (1, 2));
+    assert_eq!(person.attribute("#x402-receipt", "data-transaction").await, market.transaction().await);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn what_nobody_knows_is_kept_and_sent_again(stack: Stack) {
+    let market = Market::open(stack).await;
+    market.till.on_settle([Act::Unreachable]);
+    let wallet = market.wallet();
+    let person = market.person(&wallet).await;
+    person.is_hasty().await;
+    person.open(&market.serving.url("/article")).await.unwrap();
+    person.pays().await;
+    person.reads("waiting", "status", "checking again never pays twice").await;
+    assert!(market.till.settle_calls() > 2, "it was sent again");
+    assert!(!person.shows("#pay").await && !person.shows("#anew").await);
+    market.sold(0).await;
+    market.till.on_settle([Act::Yes]);
+    person.click("#retry").await.unwrap();
+    person.has_the_article().await;
+    assert_eq!(wallet.sign_calls(), 1);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_double_click_pays_once(stack: Stack) {
+    let market = Market::open(stack).await;
+    market.till.on_settle([Act::Wait]);
+    let wallet = market.wallet().on_sign([Answer::Wait]);
+    let person = market.opens("/article", &wallet).await;
+    person.sees("idle").await;
+    person.double_click("#pay").await.unwrap();
+    wallet.sign_begun(1).await;
+    person.sees("signing").await;
+    person.double_click("#pay").await.unwrap();
+    wallet.let_go();
+    market.till.settle_begun(1).await;
+    person.double_click("#pay").await.unwrap();
+    market.till.let_go();
+    person.has_the_article().await;
+    assert_eq!((wallet.connect_calls(), wallet.sign_calls(), market.till.settle_calls()), (1, 1, 1));
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_reload_while_signing_pays_once(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_sign([Answer::Wait, Answer::Yes]);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    wallet.sign_begun(1).await;
+    person.reload().await.unwrap();
+    // The wallet's window is still open: what is signed in it now goes nowhere.
+    wallet.let_go();
+    person.pays().await;
+    person.has_the_article().await;
+    assert_eq!((wallet.signed().len(), market.till.settle_calls()), (2, 1));
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_reload_while_settling_pays_once(stack: Stack) {
+    let market = Market::open(stack).await;
+    market.chain.set_automine(false).await.unwrap();
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    market.chain.wait_for_pending(1).await.unwrap();
+    person.reload().await.unwrap();
+    waits(&person).await;
+    market.chain.mine().await.unwrap();
+    person.has_the_article().await;
+    assert_eq!(wallet.sign_calls(), 1);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_reload_after_a_lost_answer_pays_once(stack: Stack) {
+    let market = Market::open(stack).await;
+    // The answer is under way for as long as the page is there.
+    market.till.on_settle([Act::Wait]);
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    market.till.settle_begun(1).await;
+    person.open("about:blank").await.unwrap();
+    market.till.let_go();
+    while market.chain.transfers(chain::merchant().address()).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    person.open(&market.serving.url("/article")).await.unwrap();
+    person.has_the_article().await;
+    assert_eq!(wallet.sign_calls(), 1);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn another_price_is_shown_before_it_is_paid(stack: Stack) {
+    let raised = Arc::new(AtomicBool::new(false));
+    let now = raised.clone();
+    let charge = exact_with(move |_| {
+        let price = if now.load(Ordering::SeqCst) { "$0.01" } else { "$0.005" };
+        async move { Ok(price) }
+    });
+    let charge = charge.on(BASE_SEPOLIA).to(chain::merchant().address());
+    let market = Market::selling(stack, shelves(&charge)).await;
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.sees("idle").await;
+    raised.store(true, Ordering::SeqCst);
+    person.pays().await;
+    person.reads("price-changed", "alert", "It is $0.01 now, it was $0.005").await;
+    assert_eq!((wallet.sign_calls(), person.text("#price").await.unwrap().as_str()), (1, "$0.01"));
+    market.sold(0).await;
+    person.click("#pay").await.unwrap();
+    person.has_the_article().await;
+    market.sold(1).await;
+    person.behaved();
+}

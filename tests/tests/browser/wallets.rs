@@ -1,0 +1,167 @@
+//! The wallets that people have, and what they say in them.
+
+use x402_tests::{
+    browser::{Answer, Setup},
+    chain,
+};
+
+use crate::{
+    harness::{Case, Stack, case},
+    market::{CENT, Market},
+};
+
+pub const CASES: &[Case] = &[
+    case!(without_a_wallet_it_says_what_to_do),
+    case!(an_older_wallet_will_do),
+    case!(one_of_two_wallets_is_chosen),
+    case!(no_in_the_wallet_pays_nothing),
+    case!(no_to_the_connection_pays_nothing),
+    case!(the_wrong_network_is_left),
+    case!(an_unknown_network_is_added),
+    case!(who_stays_on_the_wrong_network_pays_nothing),
+    case!(too_little_money_is_said_before_signing),
+    case!(a_wallet_in_trouble_pays_nothing),
+];
+
+async fn without_a_wallet_it_says_what_to_do(stack: Stack) {
+    let market = Market::open(stack).await;
+    let person = market.opens("/article", Setup::default()).await;
+    person.reads("no-wallet", "status", "Install a wallet").await;
+    assert!(!person.shows("#pay").await);
+    assert_eq!(person.text("#price").await.unwrap(), "$0.01");
+    market.sold(0).await;
+    person.behaved();
+}
+
+async fn an_older_wallet_will_do(stack: Stack) {
+    let market = Market::open(stack).await;
+    let setup = Setup { fallback: true, ..Setup::from(&market.wallet()) };
+    let person = market.opens("/article", setup).await;
+    person.pays().await;
+    person.has_the_article().await;
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn one_of_two_wallets_is_chosen(stack: Stack) {
+    let market = Market::open(stack).await;
+    let other = market.wallet_of("Rabbit", chain::stranger().address());
+    let wallet = market.wallet();
+    let setup = Setup { wallets: vec![other.clone(), wallet.clone()], ..Setup::default() };
+    let person = market.opens("/article", setup).await;
+    person.reads("choosing", "wallets", "Rabbit").await;
+    assert!(person.text("#wallets").await.unwrap().contains("Fox"));
+    // The button alone asks nobody.
+    person.click("#pay").await.unwrap();
+    person.sees("choosing").await;
+    assert_eq!((other.connect_calls(), wallet.connect_calls()), (0, 0));
+    person.click("#wallets label:nth-of-type(2)").await.unwrap();
+    person.pays().await;
+    person.has_the_article().await;
+    assert_eq!((other.connect_calls(), other.sign_calls()), (0, 0));
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn no_in_the_wallet_pays_nothing(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_sign([Answer::Reject, Answer::Yes]);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.reads("rejected", "status", "You said no in your wallet. Nothing was paid.").await;
+    market.sold(0).await;
+    assert_eq!(market.till.settle_calls(), 0);
+    person.click("#pay").await.unwrap();
+    person.has_the_article().await;
+    assert_eq!((wallet.sign_calls(), wallet.signed().len()), (2, 1));
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn no_to_the_connection_pays_nothing(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_connect([Answer::Reject, Answer::Yes]);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.sees("rejected").await;
+    assert_eq!(wallet.sign_calls(), 0);
+    person.click("#pay").await.unwrap();
+    person.has_the_article().await;
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn the_wrong_network_is_left(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().elsewhere(1);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.has_the_article().await;
+    assert_eq!((wallet.switch_calls(), wallet.network()), (1, market.chain.chain_id()));
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn an_unknown_network_is_added(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().elsewhere(1).without(&market.chain);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.has_the_article().await;
+    let added = wallet.added();
+    assert_eq!(added.len(), 1);
+    assert_eq!((&added[0]["chainId"], &added[0]["chainName"]), (&"0x14a34".into(), &"Base Sepolia".into()));
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn who_stays_on_the_wrong_network_pays_nothing(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().elsewhere(1).on_switch([Answer::Reject, Answer::Yes]);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.reads("wrong-network", "alert", "Base Sepolia").await;
+    assert_eq!((wallet.sign_calls(), wallet.network()), (0, 1));
+    person.click("#pay").await.unwrap();
+    person.has_the_article().await;
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn too_little_money_is_said_before_signing(stack: Stack) {
+    let market = Market::open(stack).await;
+    let poor = chain::stranger().address();
+    market.chain.mint(poor, CENT - 1).await.unwrap();
+    let wallet = market.wallet_of("Fox", poor);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.reads("low-balance", "alert", "0.009999 USDC").await;
+    assert_eq!(wallet.sign_calls(), 0);
+    market.sold(0).await;
+    // To the last unit, and after looking again.
+    market.chain.mint(poor, 1).await.unwrap();
+    person.click("#pay").await.unwrap();
+    person.has_the_article().await;
+    assert_eq!(market.chain.balance(poor).await.unwrap(), alloy::primitives::U256::ZERO);
+    assert_eq!(market.chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+    person.behaved();
+}
+
+async fn a_wallet_in_trouble_pays_nothing(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market
+        .wallet()
+        .on_sign([Answer::Fail(-32603, "Internal JSON-RPC error."), Answer::Yes])
+        .on_connect([Answer::Fail(-32002, "Already processing eth_requestAccounts."), Answer::Yes]);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.reads("failed", "alert", "Your wallet has a question open").await;
+    person.click("#pay").await.unwrap();
+    person.until("document.getElementById('alert').textContent.includes('(-32603)')").await.unwrap();
+    market.sold(0).await;
+    person.click("#pay").await.unwrap();
+    person.has_the_article().await;
+    assert_eq!((wallet.sign_calls(), wallet.signed().len()), (2, 1));
+    market.sold(1).await;
+    person.behaved();
+}
