@@ -7,6 +7,7 @@ mod tools;
 
 use std::{
     env,
+    ffi::OsString,
     path::Path,
     process::{Command, ExitCode},
 };
@@ -19,6 +20,9 @@ cargo xtask demo [OPTIONS]    pay for a request on a local chain, and show every
                               --remote: through the facilitator's binary instead of the embedded one
 cargo xtask test [ARGS...]    install what the tests need, and run them all
                               ARGS go to `cargo test`: a filter, or `-p x402-core`
+cargo xtask browser [OPTIONS] pay through the page in a real browser, on every framework
+                              --screenshots: write the pictures of docs/screenshots, too
+                              --measure: instead, weigh the page and time its first paint, beside the published one
 cargo xtask race [--nightly]    one payment 64 times at once: on each framework, and at two instances
 cargo xtask crash [--nightly]   kill gate and facilitator at each state, and at random moments under load
 cargo xtask faults [--nightly]  break connections at each step of a payment, and restart stores under load
@@ -32,6 +36,11 @@ fn main() -> ExitCode {
     let outcome = match (command.as_deref(), rest.as_slice()) {
         (Some("demo"), rest) if rest.iter().all(|arg| is_demo_option(arg)) => demo(rest),
         (Some("test"), rest) => test(rest),
+        (Some("browser"), []) => browser(None),
+        (Some("browser"), [arg]) if arg == "--screenshots" => {
+            browser(Some(("X402_SCREENSHOTS", root().join("docs/screenshots").into_os_string())))
+        }
+        (Some("browser"), [arg]) if arg == "--measure" => measure(),
         (Some("race"), rest) if is_nightly(rest).is_some() => race(rest),
         (Some(suite @ ("crash" | "faults")), rest) if is_nightly(rest).is_some() => outlive(suite, rest),
         (Some("lint"), []) => lint(),
@@ -65,6 +74,7 @@ fn demo(args: &[String]) -> Result<(), String> {
 fn test(args: &[String]) -> Result<(), String> {
     let tools = Tools::ready()?;
     tools.servers()?;
+    tools.browser()?;
     tools.check_contracts()?;
     let whole =
         args.is_empty() || args.iter().all(|arg| !arg.starts_with("-p") && !arg.starts_with("--package"));
@@ -73,6 +83,22 @@ fn test(args: &[String]) -> Result<(), String> {
         command.push("--workspace");
     }
     cargo(&tools, &command, args)
+}
+
+fn browser(pictures: Option<(&'static str, OsString)>) -> Result<(), String> {
+    let tools = Tools::ready()?;
+    tools.browser()?;
+    let words = ["test", "--locked", "--workspace", "--all-features", "--test", "browser"];
+    cargo_with(&tools, &words, &[], pictures)
+}
+
+fn measure() -> Result<(), String> {
+    let tools = Tools::ready()?;
+    tools.browser()?;
+    tools.reference_page()?;
+    // Built as for the tests: what is measured happens in the browser.
+    let words = ["bench", "--locked", "--workspace", "--all-features", "--profile", "dev", "--bench", "page"];
+    cargo(&tools, &words, &[])
 }
 
 /// How `crash`, `faults` and `race` are to be run; `None` where that is no way to.
@@ -98,7 +124,7 @@ fn suite(name: &str, filter: &str, args: &[String]) -> Result<(), String> {
     let tools = Tools::ready()?;
     tools.servers()?;
     let words = ["test", "--locked", "--workspace", "--all-features", "--test", name, "--", filter];
-    let nightly = (is_nightly(args) == Some(true)).then_some(("X402_NIGHTLY", "1"));
+    let nightly = (is_nightly(args) == Some(true)).then(|| ("X402_NIGHTLY", "1".into()));
     cargo_with(&tools, &words, &[], nightly)
 }
 
@@ -119,7 +145,7 @@ fn cargo_with(
     tools: &Tools,
     words: &[&str],
     more: &[String],
-    variable: Option<(&str, &str)>,
+    variable: Option<(&str, OsString)>,
 ) -> Result<(), String> {
     println!("xtask: cargo {} {}", words.join(" "), more.join(" "));
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -1,5 +1,5 @@
 //! What the tests and the demo need besides Rust: Node.js, and the npm packages of `tests/js` (a local chain, and the
-//! published clients and servers). The tests also need Redis and PostgreSQL.
+//! published clients and servers). The tests also need Redis, PostgreSQL, nginx and Chromium.
 
 use std::{
     env,
@@ -15,6 +15,9 @@ use super::{root, run};
 const OLDEST_NODE: u32 = 20;
 /// The Node.js that is fetched from npm where Debian's is older.
 const FETCHED_NODE: &str = "22";
+
+/// The published page that people see elsewhere.
+const REFERENCE_PAGE: &str = "@x402/paywall@2.12.0";
 
 /// What was found or installed.
 pub(crate) struct Tools {
@@ -46,6 +49,35 @@ impl Tools {
             missing.push("postgresql");
         }
         if missing.is_empty() { Ok(()) } else { apt(&missing) }
+    }
+
+    /// The browser, and the caching proxy it is sent through, installed where they are missing.
+    pub(crate) fn browser(&self) -> Result<(), String> {
+        let mut missing = Vec::new();
+        if !["chromium", "chromium-browser", "google-chrome"].into_iter().any(works) {
+            missing.push("chromium");
+        }
+        // It is asked for its version in another way, and Debian keeps it off the search path of users.
+        if !Path::new("/usr/sbin/nginx").is_file() && !is_in_path("nginx") {
+            missing.push("nginx-light");
+        }
+        if missing.is_empty() { Ok(()) } else { apt(&missing) }
+    }
+
+    /// The published page that ours is measured beside, from npm. Of what it names as dependencies it needs one, and that
+    /// is here.
+    pub(crate) fn reference_page(&self) -> Result<(), String> {
+        let folder = js().join("node_modules/.reference");
+        if folder.join("package/package.json").is_file() {
+            return Ok(());
+        }
+        println!("xtask: fetching {REFERENCE_PAGE} from npm");
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let mut pack = Command::new("npm");
+        pack.args(["pack", "--silent", REFERENCE_PAGE]).current_dir(&folder).envs(self.path());
+        run(&mut pack)?;
+        let archive = REFERENCE_PAGE.trim_start_matches('@').replace(['/', '@'], "-") + ".tgz";
+        run(Command::new("tar").args(["-xzf", &archive]).current_dir(&folder))
     }
 
     /// The search path with our own Node.js in front, if we have one.
@@ -164,6 +196,11 @@ fn no_cluster() -> Result<(), String> {
 fn postgres_is_there() -> bool {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     works("initdb") || versions.into_iter().any(|version| version.path().join("bin/initdb").is_file())
+}
+
+fn is_in_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn works(program: &str) -> bool {
