@@ -85,8 +85,20 @@ impl Browser {
     /// # Errors
     /// When the browser does not answer.
     pub async fn visitor(&self, setup: Setup) -> anyhow::Result<Visitor> {
+        self.tab(None, setup).await
+    }
+
+    /// The same visitor's second tab. It goes with the first one.
+    ///
+    /// # Errors
+    /// When the browser does not answer.
+    pub async fn another_tab(&self, first: &Visitor, setup: Setup) -> anyhow::Result<Visitor> {
+        self.tab(Some(first.profile()), setup).await
+    }
+
+    async fn tab(&self, profile: Option<&str>, setup: Setup) -> anyhow::Result<Visitor> {
         let connection = cdp::Connection::open(self.port, &self.path).await?;
-        Visitor::enter(connection, setup, tempfile::tempdir_in(self.folder.path())?).await
+        Visitor::enter(connection, profile, setup, tempfile::tempdir_in(self.folder.path())?).await
     }
 }
 

@@ -66,6 +66,7 @@ impl From<&Wallet> for Setup {
 #[derive(Debug)]
 pub struct Visitor {
     tab: Session,
+    profile: String,
     seen: Arc<Mutex<Conduct>>,
     downloads: TempDir,
     _events: AbortOnDropHandle<()>,
@@ -109,13 +110,20 @@ pub struct Download {
 impl Visitor {
     pub(super) async fn enter(
         mut connection: Connection,
+        profile: Option<&str>,
         setup: Setup,
         downloads: TempDir,
     ) -> anyhow::Result<Self> {
         let events = connection.events()?;
         let browser = connection.session(None);
-        let context = browser.send("Target.createBrowserContext", json!({ "disposeOnDetach": true })).await?;
-        let context = &context["browserContextId"];
+        let context = match profile {
+            Some(profile) => profile.to_owned(),
+            None => {
+                let created =
+                    browser.send("Target.createBrowserContext", json!({ "disposeOnDetach": true })).await?;
+                created["browserContextId"].as_str().context("no profile")?.to_owned()
+            }
+        };
         let target = json!({ "url": "about:blank", "browserContextId": context });
         let target = browser.send("Target.createTarget", target).await?;
         let session = json!({ "targetId": target["targetId"], "flatten": true });
@@ -139,9 +147,14 @@ impl Visitor {
         };
         let watch = watcher.watch(events);
         let events = AbortOnDropHandle::new(tokio::spawn(watch));
-        let visitor = Self { tab, seen, downloads, _events: events, _connection: connection };
+        let visitor =
+            Self { tab, profile: context, seen, downloads, _events: events, _connection: connection };
         visitor.set_up(&setup).await?;
         Ok(visitor)
+    }
+
+    pub(super) fn profile(&self) -> &str {
+        &self.profile
     }
 
     async fn set_up(&self, setup: &Setup) -> anyhow::Result<()> {

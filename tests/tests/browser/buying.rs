@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     harness::{Case, Stack, case},
-    market::{ARTICLE, DATA, Market, PICTURE, Person, TABLE},
+    market::{ARTICLE, DATA, Market, PICTURE, Person, TABLE, cent, shelves},
 };
 
 pub const CASES: &[Case] = &[
@@ -14,6 +14,7 @@ pub const CASES: &[Case] = &[
     case!(an_image_is_shown),
     case!(a_download_keeps_its_name),
     case!(what_was_bought_is_not_bought_again_by_a_reload),
+    case!(what_was_bought_is_given_again_where_answers_are_kept),
 ];
 
 async fn an_article_takes_the_pages_place(stack: Stack) {
@@ -147,5 +148,21 @@ async fn what_was_bought_is_not_bought_again_by_a_reload(stack: Stack) {
     person.sees("paid").await;
     assert_eq!(wallet.sign_calls(), 2);
     market.sold(2).await;
+    person.behaved();
+}
+
+async fn what_was_bought_is_given_again_where_answers_are_kept(stack: Stack) {
+    let market = Market::selling(stack, shelves(&cent().idempotent())).await;
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.has_the_article().await;
+    for _ in 0..2 {
+        person.reload().await.unwrap();
+        person.has_the_article().await;
+        assert_eq!(person.attribute("#x402-receipt", "data-transaction").await, market.transaction().await);
+    }
+    assert_eq!((wallet.sign_calls(), market.till.settle_calls()), (1, 1));
+    market.sold(1).await;
     person.behaved();
 }

@@ -28,6 +28,7 @@ mod rig;
 mod trouble;
 mod wallets;
 
+#[allow(clippy::print_stdout)] // like the matrix
 fn main() -> std::process::ExitCode {
     let modules = [
         buying::CASES,
@@ -41,5 +42,8 @@ fn main() -> std::process::ExitCode {
     ];
     let code = harness::main(modules.into_iter().flatten().map(|case| case.http1()));
     market::close_the_browser();
+    if let Some((bytes, gzipped)) = people::WEIGHT.get() {
+        println!("the page: {bytes} bytes, {gzipped} with gzip");
+    }
     code
 }

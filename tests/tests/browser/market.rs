@@ -206,17 +206,26 @@ impl Deref for Person<'_> {
 }
 
 impl Person<'_> {
+    /// The same person's second tab.
+    pub async fn another_tab(&self, setup: impl Into<Setup>) -> Self {
+        let visitor = browser().await.another_tab(&self.visitor, setup.into()).await.unwrap();
+        Self { visitor, market: self.market }
+    }
+
     /// Waits until the page is in this state.
     pub async fn sees(&self, state: &str) {
         let condition = format!("document.getElementById('paywall')?.dataset.state === '{state}'");
         self.until(&condition).await.unwrap();
     }
 
-    /// Waits until the page is in this state, and says this in its element for it.
+    /// Waits until the page is in this state and says this in its element for it.
     pub async fn reads(&self, state: &str, id: &str, words: &str) {
-        self.sees(state).await;
-        let text = self.text(&format!("#{id}")).await.unwrap();
-        assert!(text.contains(words), "{state}: {text:?} and not {words:?}");
+        let condition = format!(
+            "document.getElementById('paywall')?.dataset.state === '{state}'
+             && document.getElementById('{id}').innerText.replaceAll('\u{a0}', ' ').includes({})",
+            json!(words)
+        );
+        self.until(&condition).await.unwrap();
     }
 
     /// Clicks the button to pay.

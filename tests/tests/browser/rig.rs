@@ -13,10 +13,12 @@ use x402_tests::{
 use crate::{
     harness::{Case, Stack, case},
     market::browser,
+    people::axe,
 };
 
 pub const CASES: &[Case] = &[
     case!(what_a_page_does_wrong_is_seen).once(),
+    case!(what_only_some_can_use_is_found).once(),
     case!(a_wallet_does_as_wallets_do).once(),
     case!(a_wallet_outlives_its_page).once(),
 ];
@@ -48,6 +50,21 @@ async fn what_a_page_does_wrong_is_seen(_: Stack) {
     assert_eq!((of("style-src"), of("script-src"), of("img-src")), (1, 2, 1), "{:#?}", conduct.violations);
     assert_eq!(conduct.foreign(&serving.url("")), [other.url("/")]);
     assert_eq!(conduct.errors.len(), 2, "{:#?}", conduct.errors);
+}
+
+async fn what_only_some_can_use_is_found(_: Stack) {
+    let serving = Serving::start(Router::new().route("/", get(async || {
+        Html("<!doctype html><title>bad</title><main><h1>bad</h1><img src='data:,'><p style='color:#999'>faint</p><input></main>")
+    })));
+    let visitor = browser().await.visitor(Setup::default()).await.unwrap();
+    visitor.open(&serving.await.unwrap().url("/")).await.unwrap();
+    let findings = axe(&visitor).await;
+    for (finding, name) in
+        findings.iter().zip(["color-contrast (s", "html-has-lang (s", "image-alt (c", "label (c"])
+    {
+        assert!(finding.starts_with(name), "{name}: {findings:#?}");
+    }
+    assert_eq!(findings.len(), 4, "{findings:#?}");
 }
 
 const PROVIDER: &str = "

@@ -10,7 +10,7 @@ use x402_tests::{browser::Answer, chain};
 
 use crate::{
     harness::{Case, Stack, case},
-    market::{Market, Person, shelves},
+    market::{Market, Person, cent, shelves},
     till::Act,
 };
 
@@ -24,7 +24,8 @@ pub const CASES: &[Case] = &[
     case!(a_double_click_pays_once),
     case!(a_reload_while_signing_pays_once),
     case!(a_reload_while_settling_pays_once),
-    case!(a_reload_after_a_lost_answer_pays_once),
+    case!(who_leaves_and_comes_back_has_paid_once),
+    case!(two_tabs_pay_once),
     case!(another_price_is_shown_before_it_is_paid),
 ];
 
@@ -171,7 +172,7 @@ async fn a_reload_while_signing_pays_once(stack: Stack) {
 }
 
 async fn a_reload_while_settling_pays_once(stack: Stack) {
-    let market = Market::open(stack).await;
+    let market = Market::selling(stack, shelves(&cent().idempotent())).await;
     market.chain.set_automine(false).await.unwrap();
     let wallet = market.wallet();
     let person = market.opens("/article", &wallet).await;
@@ -186,24 +187,51 @@ async fn a_reload_while_settling_pays_once(stack: Stack) {
     person.behaved();
 }
 
-async fn a_reload_after_a_lost_answer_pays_once(stack: Stack) {
-    let market = Market::open(stack).await;
-    // The answer is under way for as long as the page is there.
-    market.till.on_settle([Act::Wait]);
-    let wallet = market.wallet();
-    let person = market.opens("/article", &wallet).await;
-    person.pays().await;
-    market.till.settle_begun(1).await;
-    person.open("about:blank").await.unwrap();
-    market.till.let_go();
-    while market.chain.transfers(chain::merchant().address()).await.unwrap() == 0 {
-        tokio::task::yield_now().await;
+async fn who_leaves_and_comes_back_has_paid_once(stack: Stack) {
+    for keeps in [true, false] {
+        let charge = if keeps { cent().idempotent() } else { cent() };
+        let market = Market::selling(stack, shelves(&charge)).await;
+        market.till.on_settle([Act::Wait]);
+        let wallet = market.wallet();
+        let person = market.opens("/article", &wallet).await;
+        person.pays().await;
+        market.till.settle_begun(1).await;
+        person.open("about:blank").await.unwrap();
+        market.till.let_go();
+        while market.chain.transfers(chain::merchant().address()).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        person.open(&market.serving.url("/article")).await.unwrap();
+        if keeps || stack.drops_who_hangs_up() {
+            person.has_the_article().await;
+        } else {
+            // The answer was made and sent to nobody. Where the charge is not `idempotent`, none is kept.
+            person.reads("used", "status", "You have paid for this already").await;
+            assert_eq!(person.text("#receipt-transaction").await.ok().as_deref(), Some(""));
+        }
+        assert_eq!((wallet.sign_calls(), market.till.settle_calls()), (1, 1));
+        market.sold(1).await;
+        person.behaved();
     }
-    person.open(&market.serving.url("/article")).await.unwrap();
+}
+
+async fn two_tabs_pay_once(stack: Stack) {
+    let market = Market::selling(stack, shelves(&cent().idempotent())).await;
+    let wallet = market.wallet().on_sign([Answer::Wait]);
+    let person = market.opens("/article", &wallet).await;
+    let tab = person.another_tab(&wallet).await;
+    tab.open(&market.serving.url("/article")).await.unwrap();
+    person.pays().await;
+    wallet.sign_begun(1).await;
+    tab.pays().await;
+    tab.reads("elsewhere", "status", "Another tab").await;
+    wallet.let_go();
     person.has_the_article().await;
-    assert_eq!(wallet.sign_calls(), 1);
+    tab.has_the_article().await;
+    assert_eq!((wallet.sign_calls(), market.till.settle_calls()), (1, 1));
     market.sold(1).await;
     person.behaved();
+    tab.behaved();
 }
 
 async fn another_price_is_shown_before_it_is_paid(stack: Stack) {

@@ -53,7 +53,7 @@ async fn one_of_two_wallets_is_chosen(stack: Stack) {
     assert!(person.text("#wallets").await.unwrap().contains("Fox"));
     // The button alone asks nobody.
     person.click("#pay").await.unwrap();
-    person.sees("choosing").await;
+    person.reads("choosing", "alert", "Choose the wallet").await;
     assert_eq!((other.connect_calls(), wallet.connect_calls()), (0, 0));
     person.click("#wallets label:nth-of-type(2)").await.unwrap();
     person.pays().await;
