@@ -273,11 +273,17 @@ impl Visitor {
             }})()",
             json!(selector)
         );
-        self.until(&format!("{middle} !== null"))
-            .await
-            .with_context(|| format!("no way to click {selector}"))?;
-        let at = self.evaluate(&middle).await?;
-        ensure!(at.is_object(), "{selector} has gone");
+        let deadline = Instant::now() + PATIENCE;
+        let mut at = Value::Null;
+        loop {
+            // Where it was a moment ago, too: what moves is missed.
+            let before = std::mem::replace(&mut at, self.evaluate(&middle).await.unwrap_or_default());
+            if at.is_object() && at == before {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "no way to click {selector}");
+            sleep(POLL).await;
+        }
         for count in 1..=times {
             for kind in ["mousePressed", "mouseReleased"] {
                 let event = json!({
