@@ -18,6 +18,7 @@ const USAGE: &str = "\
 cargo xtask demo [OPTIONS]    pay for a request on a local chain, and show every step
                               --framework=axum|actix|poem|tower: to which of the examples; axum if not said
                               --remote: through the facilitator's binary instead of the embedded one
+cargo xtask newspaper         open a newspaper on a local chain, to be read in a browser and paid with a wallet
 cargo xtask test [ARGS...]    install what the tests need, and run them all
                               ARGS go to `cargo test`: a filter, or `-p x402-core`
 cargo xtask browser [OPTIONS] pay through the page in a real browser, on every framework
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let outcome = match (command.as_deref(), rest.as_slice()) {
         (Some("demo"), rest) if rest.iter().all(|arg| is_demo_option(arg)) => demo(rest),
+        (Some("newspaper"), []) => newspaper(),
         (Some("test"), rest) => test(rest),
         (Some("browser"), []) => browser(None),
         (Some("browser"), [arg]) if arg == "--screenshots" => {
@@ -69,6 +71,11 @@ fn demo(args: &[String]) -> Result<(), String> {
         cargo(&tools, &["build", "--locked", "-p", "x402-facilitator", "--features", "bin"], &[])?;
     }
     cargo(&tools, &["run", "--locked", "-p", "x402-examples", "--bin", "demo", "--"], args)
+}
+
+fn newspaper() -> Result<(), String> {
+    let tools = Tools::ready()?;
+    cargo(&tools, &["run", "--locked", "-p", "x402-examples", "--bin", "newspaper"], &[])
 }
 
 fn test(args: &[String]) -> Result<(), String> {

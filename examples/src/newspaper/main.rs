@@ -1,5 +1,5 @@
 //! A newspaper that people read in a browser and pay with their wallet, on a chain of this machine:
-//! `cargo run -p x402-examples --bin newspaper`. Where the chain is missing, `cargo xtask demo` installs it.
+//! `cargo xtask newspaper`, which installs the chain where it is missing.
 #![allow(clippy::print_stdout, reason = "a program says where it listens")]
 
 use std::net::TcpListener;
