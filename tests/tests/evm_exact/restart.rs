@@ -263,6 +263,25 @@ async fn a_record_that_cannot_be_read_sends_nothing() {
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 3);
 }
 
+/// What is sent again is what was written down, or nothing.
+#[tokio::test]
+async fn a_record_that_names_another_transaction_than_it_has_sends_nothing() {
+    let (chain, _) = start().await;
+    let message = authorization(1);
+    let store = FaultyStore::new(writes(0, Write::HangsAfter));
+    crash(facilitator_of(&chain).store(store.clone()), &with(&message), store.hangs.clone()).await;
+    let (id, stored) = store.inner.open(SPACE).await.unwrap().pop_first().unwrap();
+    let mut state: Value = serde_json::from_str(&stored.state).unwrap();
+    assert!(state["sent"]["hash"].is_string(), "{state}");
+    state["sent"]["hash"] = json!(B256::repeat_byte(7));
+    let keep = Duration::from_secs(60);
+    let record = Record { stamp: Stamp::new(), state: state.to_string(), open: true, keep };
+    let _ = store.inner.swap(&Key::new(SPACE, id), Some(stored.stamp), Some(record)).await.unwrap();
+    let error = restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap_err();
+    assert!(!error.may_have_acted() && error.to_string().contains("nobody put there"), "{error}");
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_writing_of_unknown_outcome_is_asked_after() {
     let (chain, _) = start().await;
