@@ -33,8 +33,11 @@ pub const CENT: u64 = 10_000;
 pub const ARTICLE: &Exhibit = &Exhibit {
     headers: &[("content-type", "text/html; charset=utf-8")],
     body: "<!doctype html><html lang=en><head><meta charset=utf-8><title>On bees</title>\
-           <link rel=stylesheet href=/site.css><style>h1 { color: rgb(1, 2, 3) }</style></head>\
-           <body><h1>On bees – für alle</h1><img id=drawing src=/drawing.png alt=''>\
+           <meta name=viewport content='width=device-width'><link rel=stylesheet href=/site.css>\
+           <style>h1 { color: rgb(1, 2, 3) }</style></head>\
+           <body><h1>On bees – für alle</h1><img id=drawing src=/drawing.png alt='' width=600 height=180>\
+           <p>A colony of forty thousand keeps no accounts, and yet nobody in it pays twice.</p>\
+           <p>What each of them brings home is taken at the door, weighed, and stored at once.</p>\
            <script>document.body.dataset.inline = 'ran'</script><script src=/site.js></script></body></html>"
         .as_bytes(),
 };
@@ -54,8 +57,10 @@ pub const TABLE: &Exhibit = &Exhibit {
     ],
     body: b"hive,bees\n1,40000\n",
 };
-const STYLE: &Exhibit =
-    &Exhibit { headers: &[("content-type", "text/css")], body: b"body { margin-left: 77px }" };
+const STYLE: &Exhibit = &Exhibit {
+    headers: &[("content-type", "text/css")],
+    body: b"body { margin: 40px 77px; max-width: 600px; font: 18px/1.6 Georgia, serif }",
+};
 const SCRIPT: &Exhibit =
     &Exhibit { headers: &[("content-type", "text/javascript")], body: b"document.body.dataset.file = 'ran'" };
 
