@@ -59,7 +59,8 @@ pub const TABLE: &Exhibit = &Exhibit {
 };
 const STYLE: &Exhibit = &Exhibit {
     headers: &[("content-type", "text/css")],
-    body: b"body { margin: 40px 77px; max-width: 600px; font: 18px/1.6 Georgia, serif }",
+    body:
+        b"body { margin: 40px 77px; max-width: 600px; font: 18px/1.6 Georgia, serif } img { max-width: 100% }",
 };
 const SCRIPT: &Exhibit =
     &Exhibit { headers: &[("content-type", "text/javascript")], body: b"document.body.dataset.file = 'ran'" };
