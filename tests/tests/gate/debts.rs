@@ -40,6 +40,7 @@ pub const CASES: &[Case] = &[
     case!(a_pending_payment_is_resumed_for_its_own_payee),
     case!(a_price_by_headers_is_not_bought_with_other_headers),
     case!(what_is_owed_is_served_though_its_price_was_changed),
+    case!(what_failed_on_chain_buys_only_what_is_asked_for_now),
     case!(a_payment_that_is_served_late_is_not_lost_to_an_answer_that_costs_nothing),
     case!(a_pending_payment_is_resumed_for_its_own_host).http1(),
     case!(who_hangs_up_on_a_late_answer_is_served_when_back)
@@ -178,11 +179,12 @@ async fn a_price_by_headers_is_not_bought_with_other_headers(stack: Stack) {
 }
 
 /// Of two versions of a service, one store: the second has other prices. What was bought was bought at the old one.
+/// A higher one may be that of something else at the same address.
 async fn what_is_owed_is_served_though_its_price_was_changed(stack: Stack) {
     let other = || exact("$0.01").on(BASE_SEPOLIA).to("0x90F79bf6EB2c4f870365E785982E1f101E93b906");
     for (now, is_served) in [
         (exact("$0.009").on(BASE_SEPOLIA).to(SELLER), true),
-        (exact("$0.02").on(BASE_SEPOLIA).to(SELLER), true),
+        (exact("$0.02").on(BASE_SEPOLIA).to(SELLER), false),
         (cent().max_timeout_seconds(77), true),
         (other(), false),
     ] {
@@ -200,6 +202,25 @@ async fn what_is_owed_is_served_though_its_price_was_changed(stack: Stack) {
             assert_refused(&after.pay("/cheap", &payment).await, 409, "payment_in_progress");
         }
     }
+}
+
+/// Nothing was paid with it yet: it keeps no price.
+async fn what_failed_on_chain_buys_only_what_is_asked_for_now(stack: Stack) {
+    let (store, failed) = (MemoryStore::new(), "invalid_exact_evm_transaction_failed");
+    let on = |gate: GateBuilder| gate.store(store.clone());
+    let before =
+        Shop::selling_with(stack, Script::new().on_settle([Act::Reverted(failed)]), on, cent()).await;
+    let payment = before.v2("/cheap").await;
+    assert_refused(&before.pay("/cheap", &payment).await, 402, failed);
+    for price in ["$0.009", "$0.02"] {
+        let now = exact(price).on(BASE_SEPOLIA).to(SELLER);
+        let after = Shop::selling_with(stack, Script::new(), on, now).await;
+        let answer = after.pay("/cheap", &payment).await;
+        assert_refused(&answer, 402, "no_matching_payment_requirements");
+        assert_eq!((answer.count("payment-required"), after.script.settle_calls()), (1, 0));
+    }
+    let again = Shop::selling_with(stack, Script::new(), on, cent()).await;
+    assert_sold(&again.pay("/cheap", &payment).await, "/cheap");
 }
 
 /// What was settled late is charged already.

@@ -53,6 +53,8 @@ pub const CASES: &[Case] = &[
     case!(an_answer_that_breaks_off_is_owed),
     case!(settled_first_it_is_the_same),
     case!(who_hangs_up_is_answered_when_back).http1(),
+    case!(who_hangs_up_too_often_is_not_answered).only(&[Framework::Axum, Framework::Tower]).http1(),
+    case!(what_failed_on_chain_leaves_the_identifier_free),
     case!(a_pending_payment_is_resumed_by_its_own_name),
     case!(a_price_that_changed_does_not_ask_for_another_payment),
     case!(an_upload_is_read_only_with_an_identifier),
@@ -506,6 +508,44 @@ async fn who_hangs_up_is_answered_when_back(stack: Stack) {
         assert_eq!(shop.pay(path, &payment).await.body, answer.body);
         assert_eq!(shop.script.settle_calls(), 1);
     }
+}
+
+/// Each time the handler has run.
+async fn who_hangs_up_too_often_is_not_answered(stack: Stack) {
+    let shop = open(stack, Script::new()).await;
+    let payment = shop.named("/first-slow", ID).await;
+    for runs in 1..=4 {
+        let begin = async {
+            // As long as the one before is not noticed to have gone, it is told to wait.
+            loop {
+                let connection = shop.paying("/first-slow", &payment).await;
+                let begun = tokio::time::timeout(Duration::from_millis(300), shop.visits.reaches(runs)).await;
+                if begun.is_ok() {
+                    return connection;
+                }
+            }
+        };
+        drop(begin.await);
+    }
+    let answer = loop {
+        let answer = shop.pay("/first-slow", &payment).await;
+        if answer.count("retry-after") == 0 {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_conflict(&answer, "payment_answer_not_kept");
+    assert_eq!((shop.visits.get(), shop.script.settle_calls()), (4, 1));
+}
+
+async fn what_failed_on_chain_leaves_the_identifier_free(stack: Stack) {
+    let failed = "invalid_exact_evm_transaction_failed";
+    let shop = open(stack, Script::new().on_settle([Act::Reverted(failed), Act::Yes])).await;
+    let (payment, other) = (shop.named("/cheap", ID).await, shop.named("/cheap", ID).await);
+    assert_refused(&shop.pay("/cheap", &payment).await, 402, failed);
+    assert_sold(&shop.pay("/cheap", &other).await, "/cheap");
+    assert_conflict(&shop.pay("/cheap", &payment).await, "payment_identifier_conflict");
+    assert_eq!(shop.script.settle_calls(), 2);
 }
 
 async fn settled_first_it_is_the_same(stack: Stack) {

@@ -216,12 +216,18 @@ async fn the_failure_of_the_transaction_that_was_watched_ends_the_wait(stack: St
 async fn a_payment_that_failed_on_chain_and_was_made_since_is_served(stack: Stack) {
     let failed = "invalid_exact_evm_transaction_failed";
     for path in ["/cheap", "/first"] {
-        let script = Script::new().on_settle([Act::Reverted(failed), Act::Reverted(failed), Act::Yes]);
-        let shop = Shop::open(stack, script).await;
+        let (late, used) =
+            ("invalid_exact_evm_payload_authorization_valid_before", "invalid_exact_evm_nonce_already_used");
+        let acts = [Act::Reverted(failed), Act::Reverted(failed), Act::No(late), Act::No(used), Act::Yes];
+        let shop = Shop::open(stack, Script::new().on_settle(acts)).await;
         let payment = shop.v2(path).await;
-        for _ in 0..2 {
-            assert_not_settled(&shop.pay(path, &payment).await, failed);
+        for reason in [failed, failed, late] {
+            assert_not_settled(&shop.pay(path, &payment).await, reason);
         }
+        // Somebody has used it; whether for this, only a facilitator that looks can say.
+        let answer = shop.pay(path, &payment).await;
+        assert_refused(&answer, 402, used);
+        assert_eq!(answer.count("payment-required"), 0);
         assert_eq!(shop.script.verify_calls(), 1, "its nonce may be used by now");
         assert_sold(&shop.pay(path, &payment).await, path);
         assert_spent(&shop.pay(path, &payment).await);

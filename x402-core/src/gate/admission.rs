@@ -218,7 +218,9 @@ async fn pay(
                 }));
             }
             Err(refusal) if refusal.is_final() => return Err(refusal),
-            Err(refusal) => refused = Some(refusal),
+            // What was used stays so, whatever else it may mean.
+            Err(refusal) if !refused.as_ref().is_some_and(Refusal::is_used) => refused = Some(refusal),
+            Err(_) => {}
         }
     }
     Err(refused.unwrap_or_else(Refusal::unpaid))

@@ -42,8 +42,9 @@ pub fn exact(price: impl IntoPrice) -> Unplaced {
 
 /// A price computed for each request. An error is answered with 500, and the handler does not run.
 ///
-/// A payment that is owed an answer is served for the same method, host and URI where the price has changed with time; with
-/// other headers than it was first presented with, only where today's price is no higher.
+/// A payment that is owed an answer is served for the same method, host and URI, where the price is no higher by now, or the
+/// request has the headers of the first time: all but those of proxies, browsers and traces, so let a price depend on none
+/// of these.
 pub fn exact_with<F, Fut, P>(compute: F) -> Unplaced
 where
     F: Fn(RequestInfo) -> Fut + Send + Sync + 'static,

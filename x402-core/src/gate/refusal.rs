@@ -302,6 +302,11 @@ impl Refusal {
         !matches!(self.0.kind, Kind::Rejected | Kind::Used)
     }
 
+    /// Whether the payment was used before.
+    pub(super) fn is_used(&self) -> bool {
+        matches!(self.0.kind, Kind::Used)
+    }
+
     /// What it is, as counters have it.
     pub(super) fn name(&self) -> &'static str {
         match self.0.kind {

@@ -18,7 +18,7 @@ use crate::{
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
     failpoint::failpoint,
     hooks::{Failure, Proceed},
-    payment::{PendingSettlement, Receipt, SettleFailure, SettleResponse},
+    payment::{self, PendingSettlement, Receipt, SettleFailure, SettleResponse},
 };
 
 /// A payment whose money moved.
@@ -119,7 +119,11 @@ async fn receipt(gate: &Arc<GateInner>, claim: &mut Claim) -> Result<Receipt, Re
     if let Some(receipt) = claim.unserved() {
         return Ok(receipt.clone());
     }
-    let resumed = claim.is_held();
+    let (resumed, failed) = (claim.is_held(), claim.has_failed().cloned());
+    if let Some(failed) = &failed {
+        // Whoever is asked once more may send another transaction.
+        claim.settling_again(failed.clone()).await?;
+    }
     if !resumed {
         if let Proceed::Abort(reason) = gate.hooks.before_settle(claim.payment()).await {
             let network = claim.payment().requirements.network.clone();
@@ -130,7 +134,7 @@ async fn receipt(gate: &Arc<GateInner>, claim: &mut Claim) -> Result<Receipt, Re
     }
     let receipt = match call(gate, claim).await {
         Ok(SettleResponse::Settled(receipt)) => receipt,
-        Ok(answer) => recover(gate, claim, answer, resumed).await?,
+        Ok(answer) => recover(gate, claim, answer, (resumed, failed)).await?,
         Err(error) => {
             match gate.hooks.on_settle_failure(claim.payment(), &Failure::Unavailable(&error)).await {
                 Some(receipt) => by_hook(receipt),
@@ -179,7 +183,7 @@ async fn recover(
     gate: &GateInner,
     claim: &mut Claim,
     mut answer: SettleResponse,
-    resumed: bool,
+    (resumed, failed): (bool, Option<PendingSettlement>),
 ) -> Result<Receipt, Refusal> {
     let watched = claim.pending().map(|pending| pending.transaction.clone());
     if let SettleResponse::Pending(pending) = &answer {
@@ -201,6 +205,14 @@ async fn recover(
         SettleResponse::Pending(pending) => {
             claim.sent(pending.clone()).await;
             Err(Refusal::pending(pending))
+        }
+        // It had failed already, and comes to nothing once more.
+        SettleResponse::Failed(SettleFailure { reason, message, payer, .. }) if let Some(failed) = failed => {
+            claim.failed(failed);
+            if reason.as_str().ends_with("nonce_already_used") {
+                return Err(Refusal::invalid(payment::Refusal { reason, message, payer }));
+            }
+            Err(Refusal::not_settled(answer))
         }
         // We asked before, and our first attempt may be what stands in the way of this one. Only the failure of the
         // very transaction we watch proves that the money did not move.

@@ -51,6 +51,9 @@ pub(super) struct Held {
     pub(super) identified: Option<Identified>,
     pub(super) payer: Address,
     pub(super) place: Place,
+    /// How often its client has gone away from what was charged before.
+    #[serde(default)]
+    pub(super) left: u8,
     pub(super) payload: PaymentPayload,
     pub(super) requirements: PaymentRequirements,
 }

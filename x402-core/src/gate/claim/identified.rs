@@ -15,7 +15,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ATTEMPTS, Claims, HELD_FOR, Unwritten, entry::Entry};
+use super::{
+    ATTEMPTS, Claims, HELD_FOR, Unwritten,
+    entry::{Debt, Entry},
+};
 use crate::{
     extension::payment_identifier::PaymentId,
     gate::refusal::Refusal,
@@ -175,6 +178,8 @@ impl Claims {
                     Err(error) => Err(Refusal::store(&error)),
                 }
             }
+            // What was not charged leaves its name to others. Whoever takes it up again binds the name again, too.
+            Entry::Held(held) if !held.busy && matches!(held.debt, Debt::Failed(_)) => Ok(false),
             Entry::Claimed { .. } | Entry::Held(_) | Entry::Spent { .. } => Ok(true),
         }
     }

@@ -55,7 +55,7 @@ use crate::{
     BoxFuture,
     address::Address,
     failpoint::failpoint,
-    payment::{Payment, PendingSettlement, Receipt},
+    payment::{Payment, PendingSettlement, Reason, Receipt},
     scheme::PaymentIdentity,
     store::{AnyClaimStore, ClaimStore, Key, Record, Stamp, StoreError, StoreErrorKind, Stored},
 };
@@ -68,6 +68,9 @@ const SPENT_FOR: u64 = 24 * 60 * 60;
 const MARGIN: u64 = 600;
 /// How long an answer is owed.
 const HELD_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How often a client may go away from what it paid for first and named, and be served when it is back: each time the
+/// handler has run.
+const MOST_LEFT: u8 = 3;
 /// How often a store is asked whose answer did not come: what is written bears a stamp, and is written once.
 const ATTEMPTS: usize = 3;
 
@@ -197,7 +200,7 @@ impl Claims {
                     let PaymentIdentity { fingerprint, payer, .. } = identity.clone();
                     let (payment, place) = (payment.clone(), place.clone());
                     let (bound, after) = (bound.clone(), After::Released);
-                    let taken = Taken { payment, fingerprint, payer, place, bound, after };
+                    let taken = Taken { payment, fingerprint, payer, place, bound, left: 0, after };
                     let entry = Entry::Claimed { identified: identified.cloned() };
                     (taken, entry, self.lease + Duration::from_secs(MARGIN))
                 }
@@ -206,16 +209,23 @@ impl Claims {
                 }
                 Some(mut held) => {
                     let payment = Box::new(held.payment());
-                    if !held.place.buys(&payment.requirements, &place) {
-                        return Err(Refusal::held_elsewhere());
+                    let paid = &payment.requirements;
+                    match held.debt {
+                        // Nothing was paid yet, so it keeps no price.
+                        Debt::Failed(_) if !held.place.asks_for(paid, &place) => {
+                            return Err(Refusal::rejected(Reason::NO_MATCH));
+                        }
+                        Debt::Failed(_) => {}
+                        Debt::Unresolved(_) | Debt::Unserved(_) if held.place.buys(paid, &place) => {}
+                        Debt::Unresolved(_) | Debt::Unserved(_) => return Err(Refusal::held_elsewhere()),
                     }
                     held.busy = true;
                     was_named = held.identified.is_some();
                     held.identified = identified.cloned();
-                    let Held { fingerprint, payer, place, debt, .. } = (*held).clone();
+                    let Held { fingerprint, payer, place, debt, left, .. } = (*held).clone();
                     let (bound, after) = (bound.clone(), After::Held(debt));
                     // It stays held for where it was first presented.
-                    let taken = Taken { payment, fingerprint, payer, place, bound, after };
+                    let taken = Taken { payment, fingerprint, payer, place, bound, left, after };
                     (taken, Entry::Held(held), HELD_FOR)
                 }
             };
@@ -316,6 +326,8 @@ struct Taken {
     place: Place,
     /// What its client calls what it is for.
     bound: Option<Bound>,
+    /// How often its client has gone away from what was charged before.
+    left: u8,
     after: After,
 }
 
@@ -323,8 +335,8 @@ struct Taken {
 enum After {
     Released,
     Held(Debt),
-    /// Held if the handler failed; spent if its client went away and has no name for it, or going away would be a way to
-    /// run the handler again and again.
+    /// Held if the handler failed, or its client went away and has a name for it. Otherwise spent: going away would be a
+    /// way to run the handler again and again.
     Served(Receipt),
     /// Spent, and who asks for the same by its name is given this.
     Answered(KeptAnswer),
@@ -399,6 +411,14 @@ impl Claim {
         matches!(self.open().taken.after, After::Held(_))
     }
 
+    /// The transaction of its settlement, if that is known to have failed.
+    pub(super) fn has_failed(&self) -> Option<&PendingSettlement> {
+        match &self.open().taken.after {
+            After::Held(Debt::Failed(failed)) => Some(failed),
+            _ => None,
+        }
+    }
+
     /// The settlement that was made before, and nothing served for.
     pub(super) fn unserved(&self) -> Option<&Receipt> {
         match &self.open().taken.after {
@@ -433,6 +453,14 @@ impl Claim {
         let open = self.open_mut();
         open.taken.after = After::Held(debt);
         open.tell(PaymentState::Settling);
+        Ok(())
+    }
+
+    /// The same after this transaction has failed.
+    pub(super) async fn settling_again(&mut self, failed: PendingSettlement) -> Result<(), Refusal> {
+        let debt = Debt::Unresolved(Some(failed));
+        self.write_held(&debt).await.map_err(|error| error.refusal(Refusal::store))?;
+        self.open_mut().taken.after = After::Held(debt);
         Ok(())
     }
 
@@ -563,7 +591,7 @@ impl Claim {
 
 impl Open {
     fn held(&self, debt: &Debt, busy: bool) -> Entry {
-        let Taken { payment, fingerprint, payer, place, .. } = &self.taken;
+        let Taken { payment, fingerprint, payer, place, left, .. } = &self.taken;
         let Payment { payload, requirements } = Payment::clone(payment);
         Entry::Held(Box::new(Held {
             busy,
@@ -572,6 +600,7 @@ impl Open {
             identified: self.identified(),
             payer: payer.clone(),
             place: place.clone(),
+            left: *left,
             payload,
             requirements,
         }))
@@ -587,12 +616,13 @@ impl Open {
 
     /// Until the payment can surely not be settled any more, within reason.
     fn until_expired(&self) -> Duration {
-        let left = self.expires_at.saturating_sub(now());
-        Duration::from_secs(left.min(SPENT_FOR) + MARGIN)
+        let left = (self.expires_at.saturating_add(MARGIN)).saturating_sub(now());
+        Duration::from_secs(left.clamp(1, SPENT_FOR + MARGIN))
     }
 
     fn spent_for(&self) -> Duration {
-        let spent = self.until_expired();
+        let left = self.expires_at.saturating_sub(now());
+        let spent = Duration::from_secs(left.min(SPENT_FOR) + MARGIN);
         self.taken.bound.as_ref().map_or(spent, |bound| spent.max(bound.keep_for))
     }
 
@@ -710,8 +740,11 @@ impl Open {
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(mut open) = self.0.take() else { return };
-        // What is named is asked for again by who named it, and by nobody else.
-        if thread::panicking() || open.taken.bound.is_some() {
+        let named = open.taken.bound.is_some() && open.taken.left < MOST_LEFT;
+        if named && matches!(open.taken.after, After::Served(_)) {
+            open.taken.left += 1;
+        }
+        if thread::panicking() || named {
             open.owe();
         }
         let claims = open.claims.clone();

@@ -31,19 +31,56 @@ pub(in super::super) struct Place {
     headers: Option<String>,
 }
 
-/// Headers that are different each time, whoever asks; and the host, which is compared as such.
-const FLEETING: [&str; 10] = [
+/// Headers that say how a request came, and not what is asked for: they are different when the same is asked again. A name
+/// that ends with `-` stands for all that begin so. The host is compared as such.
+const FLEETING: [&str; 38] = [
+    "accept-encoding",
+    "b3",
+    "baggage",
+    "cache-control",
+    "cdn-",
+    "cf-",
     "connection",
     "date",
+    "fastly-",
+    "fly-",
+    "forwarded",
     "host",
+    "if-",
     "keep-alive",
     "payment-signature",
+    "pragma",
+    "priority",
+    "referer",
+    "sec-",
+    "sentry-",
+    "te",
     "traceparent",
     "tracestate",
-    "x-correlation-id",
+    "true-client-ip",
+    "user-agent",
+    "via",
+    "x-amz-",
+    "x-amzn-",
+    "x-b3-",
+    "x-cloud-trace-context",
+    "x-correlation-",
+    "x-datadog-",
+    "x-forwarded-",
     "x-payment",
-    "x-request-id",
+    "x-real-ip",
+    "x-request-",
+    "x-trace-",
+    "x-vercel-",
 ];
+
+fn is_fleeting(name: &str) -> bool {
+    FLEETING.iter().any(
+        |fleeting| {
+            if fleeting.ends_with('-') { name.starts_with(fleeting) } else { name == *fleeting }
+        },
+    )
+}
 
 impl Place {
     pub(in super::super) fn new(
@@ -89,45 +126,44 @@ impl Place {
         self.options = options;
     }
 
-    /// Whether what was paid there buys what is asked for here, for the same account, in the same request:
+    /// Whether what was paid there buys what is asked for here, in the same request: where just that is asked for, as it
+    /// could buy anything that costs the same; and else for the same account,
     ///
-    /// - where just that is asked for, as it could buy anything that costs the same;
-    /// - where prices are fixed and were changed since: it was bought at the old one;
-    /// - where it is computed in the same way, and comes to something else by now: from the same headers, or to no more.
+    /// - where no more is asked for, as after a price was lowered;
+    /// - where it is computed in the same way from the same headers, and comes to more by now.
+    ///
+    /// Where prices are fixed, one that is higher may be that of something else at the same address.
     pub(super) fn buys(&self, paid: &PaymentRequirements, here: &Self) -> bool {
-        let same_payee = |asked: &&PaymentRequirements| {
+        let mut alike = here.options.iter().filter(|asked| {
             (&asked.network, &asked.asset, &asked.pay_to) == (&paid.network, &paid.asset, &paid.pay_to)
-        };
-        if self.request != here.request {
-            return false;
-        }
-        if here.options.contains(paid) {
-            return true;
-        }
-        let mut alike = here.options.iter().filter(same_payee);
-        match (&self.headers, &here.headers) {
-            (None, None) => self.site == here.site && alike.next().is_some(),
-            (Some(there), Some(now)) if self.same_reckoning(here) => {
-                alike.any(|asked| there == now || asked.amount <= paid.amount)
-            }
-            _ => false,
-        }
+        });
+        let same_headers = self.headers.is_some() && self.headers == here.headers;
+        self.request == here.request
+            && (self.asks_for(paid, here)
+                || (self.site == here.site
+                    && alike.any(|asked| {
+                        asked.amount <= paid.amount || (same_headers && self.same_reckoning(here))
+                    })))
+    }
+
+    /// Whether just this is asked for here.
+    pub(super) fn asks_for(&self, paid: &PaymentRequirements, here: &Self) -> bool {
+        self.request == here.request && here.options.contains(paid)
     }
 
     /// In one process, closures are told apart; between two, only their code is.
     fn same_reckoning(&self, here: &Self) -> bool {
-        let same_cost = if self.process == here.process {
+        if self.process == here.process {
             self.cost == here.cost
         } else {
             self.cost.anywhere == here.cost.anywhere
-        };
-        same_cost && self.site == here.site
+        }
     }
 }
 
 fn digest_of(headers: &HeaderMap) -> String {
     let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-    names.retain(|name| !FLEETING.contains(name));
+    names.retain(|name| !is_fleeting(name));
     names.sort_unstable();
     let mut hasher = Sha256::new();
     for name in names {

@@ -110,7 +110,10 @@ async fn a_held_payment_is_resumed_as_it_was_and_where_it_was() {
     let mut options = vec![payment().requirements];
     options[0].amount = crate::amount::Amount::from(2);
     elsewhere.ask(options.clone());
-    assert!(take(None, "a", &elsewhere).await.is_ok(), "it was bought at the old price");
+    assert!(take(None, "a", &elsewhere).await.is_err(), "a higher price");
+    options[0].amount = crate::amount::Amount::from(0);
+    elsewhere.ask(options.clone());
+    assert!(take(None, "a", &elsewhere).await.is_ok(), "a lower price");
     options[0].pay_to = "0x9".parse().unwrap();
     elsewhere.ask(options);
     assert!(take(None, "a", &elsewhere).await.is_err(), "another payee");

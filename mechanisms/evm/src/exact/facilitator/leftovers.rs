@@ -131,8 +131,8 @@ impl ExactFacilitator {
             Ok(Look::Waits) => (Some(entry), true),
             // Nothing more can come of it, so nothing has to wait.
             Ok(Look::Used(fault)) => {
-                warn!(%fault, tx = %sent.hash, "an earlier settlement is looked up again later");
-                (Some(entry), false)
+                warn!(%fault, tx = %sent.hash, "an earlier settlement is looked up again when it is asked for");
+                (None, false)
             }
             Ok(Look::Nowhere) => {
                 info!(tx = %sent.hash, "an earlier settlement is not on chain: it is sent again when it is asked for");

@@ -332,7 +332,7 @@ impl FacilitatorScheme for ExactFacilitator {
             self.check_for_payment().await?;
         }
         let refusal = match read {
-            Ok(asked) => match self.examine_for_promise(&asked).await {
+            Ok(asked) => match self.would_pay(&asked).await {
                 Ok(()) => match self.ended(&asked).await? {
                     None => return Ok(VerifyResponse::Valid { payer }),
                     Some(refusal) => refusal,
@@ -352,6 +352,14 @@ impl FacilitatorScheme for ExactFacilitator {
             Ok(asked) => self.settle_once(asked).await,
             Err(refusal) => Ok(self.refused(Refusal { payer: checks::payer(payment), ..refusal })),
         }
+    }
+}
+
+impl ExactFacilitator {
+    /// Whether it would be paid as things are.
+    async fn would_pay(&self, asked: &checks::Asked) -> Result<(), Stop> {
+        self.examine(asked, checks::DryRun::Call).await?;
+        self.could_promise(asked).await
     }
 }
 

@@ -1,98 +1,116 @@
 //! What payers have promised: money that one of their payments is about to move is not there for the next. Each alone may
 //! look good, and a transaction for it would be sent, and paid for, in vain.
+//!
+//! Only a payment that was found good makes a promise: strangers cannot make any in the name of others.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use alloy_primitives::{Address, B256, U256};
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     ExactFacilitator,
-    checks::{Asked, DryRun, Stop, refusal},
+    checks::{Asked, Stop, refusal},
 };
 use crate::{chain::contracts::Eip3009, exact::reasons};
 
-/// How long a payment that is verified waits for those before it, if not as long as for a receipt.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a payment waits for those before it, where there is not enough for all: as long as it takes to notice that
+/// one was mined, whose money would count twice.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The payments under way in this process, in the order they came.
+/// The payments under way in this process, by token and payer.
 #[derive(Clone, Default)]
-pub(super) struct Promises(watch::Sender<BTreeMap<u64, Promised>>);
+pub(super) struct Promises(Arc<Mutex<HashMap<(Address, Address), Account>>>);
 
-struct Promised {
-    token: Address,
-    payer: Address,
-    nonce: B256,
-    value: U256,
-}
+/// Those of one payer: nonce and value, in the order they came.
+type Promised = BTreeMap<u64, (B256, U256)>;
+type Account = watch::Sender<Promised>;
 
 /// Stands until it is dropped.
 pub(super) struct Promise {
     promises: Promises,
+    account: (Address, Address),
     serial: u64,
 }
 
 impl Promises {
-    fn make(&self, asked: &Asked) -> Promise {
-        let mut serial = 0;
-        self.0.send_modify(|promises| {
-            serial = promises.last_key_value().map_or(0, |(last, _)| last + 1);
-            let (payer, nonce) = (asked.authorization.from, asked.authorization.nonce);
-            let promised = Promised { token: asked.terms.token, payer, nonce, value: asked.amount };
-            promises.insert(serial, promised);
-        });
-        Promise { promises: self.clone(), serial }
+    fn accounts(&self) -> MutexGuard<'_, HashMap<(Address, Address), Account>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn make(&self, asked: &Asked) -> Promise {
+        let account = (asked.terms.token, asked.authorization.from);
+        let mut serial = 0;
+        self.accounts().entry(account).or_default().send_modify(|promises| {
+            serial = promises.last_key_value().map_or(0, |(last, _)| last + 1);
+            promises.insert(serial, (asked.authorization.nonce, asked.amount));
+        });
+        Promise { promises: self.clone(), account, serial }
+    }
+
+    /// What the payer has promised besides this payment, before this number.
+    fn before(&self, asked: &Asked, serial: u64) -> Option<(watch::Receiver<Promised>, U256)> {
+        let accounts = self.accounts();
+        let account = accounts.get(&(asked.terms.token, asked.authorization.from))?;
+        let promised = sum(&account.borrow(), asked, serial);
+        (!promised.is_zero()).then(|| (account.subscribe(), promised))
+    }
+}
+
+fn sum(promises: &Promised, asked: &Asked, serial: u64) -> U256 {
+    let others = promises.range(..serial).filter(|(_, (nonce, _))| *nonce != asked.authorization.nonce);
+    others.fold(U256::ZERO, |sum, (_, (_, value))| sum.saturating_add(*value))
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        self.promises.0.send_modify(|promises| {
+        let mut accounts = self.promises.accounts();
+        let Some(account) = accounts.get(&self.account) else { return };
+        account.send_modify(|promises| {
             promises.remove(&self.serial);
         });
+        if account.borrow().is_empty() {
+            accounts.remove(&self.account);
+        }
     }
 }
 
 impl ExactFacilitator {
-    /// Returns once the payer has the money for this payment besides what they have promised before.
+    /// Promises the money for a payment that is about to be sent, if the payer has it besides what they promised before.
     pub(super) async fn promise(&self, asked: &Asked) -> Result<Promise, Stop> {
         let promise = self.promises.make(asked);
-        self.afford(asked, promise.serial, self.settings.receipt_timeout).await?;
-        Ok(promise)
-    }
-
-    /// Whether it would be paid as things are, without promising it.
-    pub(super) async fn examine_for_promise(&self, asked: &Asked) -> Result<(), Stop> {
-        self.examine(asked, DryRun::Call).await?;
-        self.afford(asked, u64::MAX, self.settings.receipt_timeout.min(PATIENCE)).await
-    }
-
-    async fn afford(&self, asked: &Asked, serial: u64, patience: Duration) -> Result<(), Stop> {
-        let (token, from, nonce) = (asked.terms.token, asked.authorization.from, asked.authorization.nonce);
-        let before = |promises: &BTreeMap<u64, Promised>| {
-            let before = promises.range(..serial).map(|(_, promised)| promised);
-            let theirs =
-                before.filter(|other| (other.token, other.payer) == (token, from) && other.nonce != nonce);
-            theirs.fold(U256::ZERO, |sum, other| sum.saturating_add(other.value))
-        };
-        let (mut promises, deadline) = (self.promises.0.subscribe(), Instant::now() + patience);
-        loop {
-            let promised = before(&promises.borrow_and_update());
-            if promised.is_zero() {
-                return Ok(());
-            }
-            let balance = self.rpc.view(token, &Eip3009::balanceOfCall { account: from }).await;
-            // What is no balance, the dry run tells.
-            let balance = balance.map_err(|fault| self.stop(&fault))?.unwrap_or(U256::MAX);
-            if balance >= promised.saturating_add(asked.amount) {
-                return Ok(());
-            }
-            if !matches!(timeout_at(deadline, promises.changed()).await, Ok(Ok(()))) {
-                return Err(Stop::Refused(refusal(reasons::INSUFFICIENT_BALANCE)));
-            }
+        if self.affords(asked, promise.serial).await? {
+            return Ok(promise);
         }
+        if let Some((mut promises, _)) = self.promises.before(asked, promise.serial) {
+            let none = promises.wait_for(|promises| sum(promises, asked, promise.serial).is_zero());
+            let _ = timeout(PATIENCE, none).await; // what there is then is looked at
+        }
+        if self.affords(asked, promise.serial).await? {
+            return Ok(promise);
+        }
+        Err(Stop::Refused(refusal(reasons::INSUFFICIENT_BALANCE)))
+    }
+
+    /// Whether the payer has the money for it besides all that is under way.
+    pub(super) async fn could_promise(&self, asked: &Asked) -> Result<(), Stop> {
+        if self.affords(asked, u64::MAX).await? {
+            Ok(())
+        } else {
+            Err(Stop::Refused(refusal(reasons::INSUFFICIENT_BALANCE)))
+        }
+    }
+
+    /// Asks for the balance only where something was promised before.
+    async fn affords(&self, asked: &Asked, serial: u64) -> Result<bool, Stop> {
+        let Some((_, promised)) = self.promises.before(asked, serial) else { return Ok(true) };
+        let call = Eip3009::balanceOfCall { account: asked.authorization.from };
+        let balance = self.rpc.view(asked.terms.token, &call).await.map_err(|fault| self.stop(&fault))?;
+        // What is no balance, the dry run has told.
+        Ok(balance.is_none_or(|balance| balance >= promised.saturating_add(asked.amount)))
     }
 }

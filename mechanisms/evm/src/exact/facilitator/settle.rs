@@ -23,6 +23,7 @@ use super::{
     diagnose::{Evidence, moved},
     journal::{Entry, Step, Written},
     ledger::Answer,
+    promises::Promise,
 };
 use crate::{
     address::to_core,
@@ -43,10 +44,6 @@ impl ExactFacilitator {
     pub(super) async fn pay(&self, asked: &Asked, over: Option<Entry>) -> Result<Next, FacilitatorError> {
         self.check_for_payment().await.map_err(|error| unacted(&error))?;
         let replaced = over.as_ref().and_then(|entry| entry.sent_for(asked)).cloned();
-        let _promise = match self.promise(asked).await {
-            Ok(promise) => promise,
-            Err(stop) => return self.stopped_before_sending(asked, over, replaced, stop).await,
-        };
         let (ready, fees, head) =
             tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees(), self.rpc.block_number());
         let ready = match ready {
@@ -54,12 +51,16 @@ impl ExactFacilitator {
             Err(stop) => return self.stopped_before_sending(asked, over, replaced, stop).await,
         };
         let fees = fees.map_err(|fault| unacted(&self.trouble(&fault)))?;
+        let promise = match self.promise(asked).await {
+            Ok(promise) => promise,
+            Err(stop) => return self.stopped_before_sending(asked, over, replaced, stop).await,
+        };
         // Only a hint where to look for what others do with the authorization.
         let head = head.ok();
         let transaction =
             Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees, head };
         let Some(entry) = self.send(asked, over, &transaction).await? else { return Ok(Next::LookAgain) };
-        let answer = self.outcome(&entry).await?;
+        let answer = self.outcome_of(&entry, Some(promise)).await?;
         match (replaced, entry.sent_for(asked)) {
             // Whoever watches the one before is told of this one first, or its failure would say nothing to them.
             (Some(_), Some(sent)) if matches!(answer, SettleResponse::Failed(_)) => {
@@ -199,10 +200,12 @@ impl ExactFacilitator {
             fate => fate.map_err(|fault| self.trouble(&fault))?,
         };
         Ok(match fate {
-            Fate::Known => match self.mined(sent.hash).await.map_err(|fault| self.trouble(&fault))? {
-                Some(receipt) => Look::Came(self.judge(asked, sent, &receipt).await?),
-                None => Look::Waits,
-            },
+            Fate::Known => {
+                match self.mined(sent.hash, &mut None).await.map_err(|fault| self.trouble(&fault))? {
+                    Some(receipt) => Look::Came(self.judge(asked, sent, &receipt).await?),
+                    None => Look::Waits,
+                }
+            }
             Fate::Expiring => Look::Waits,
             Fate::Unheard => Look::Nowhere,
             Fate::Paid(hash) => Look::Came(self.settled(asked, hash)),
@@ -244,13 +247,13 @@ impl ExactFacilitator {
         {
             return Ok(Fate::Paid(hash));
         }
-        if nonce > sent.nonce {
-            return Ok(Fate::Replaced);
-        }
         // By the chain's own clock, which is the token's: an endpoint that has stopped does not get there.
         let now = U256::from(head.timestamp);
         if now >= asked.authorization.valid_before.saturating_add(U256::from(EXPIRY_MARGIN)) {
             return Ok(Fate::Expired);
+        }
+        if nonce > sent.nonce {
+            return Ok(Fate::Replaced);
         }
         if now >= asked.authorization.valid_before {
             return Ok(Fate::Expiring);
@@ -274,8 +277,12 @@ impl ExactFacilitator {
         found.into_iter().collect::<Result<Vec<_>, _>>().map(|_| None)
     }
 
-    /// Waits for the transaction, and writes down what came of it.
     async fn outcome(&self, entry: &Entry) -> Answer {
+        self.outcome_of(entry, None).await
+    }
+
+    /// Waits for the transaction, and writes down what came of it. What was promised is kept as soon as it is in a block.
+    async fn outcome_of(&self, entry: &Entry, mut promise: Option<Promise>) -> Answer {
         let Entry { asked, step: Step::Sent(sent), .. } = entry else {
             unreachable!("only what was sent is waited for");
         };
@@ -283,7 +290,7 @@ impl ExactFacilitator {
         let mut pause = FIRST_PAUSE;
         failpoint("settle-sent");
         loop {
-            match self.mined(sent.hash).await {
+            match self.mined(sent.hash, &mut promise).await {
                 Ok(Some(receipt)) => {
                     let answer = self.judge(asked, sent, &receipt).await?;
                     failpoint("settle-mined");
@@ -341,8 +348,10 @@ impl ExactFacilitator {
     }
 
     /// The receipt, once there are enough blocks on it.
-    async fn mined(&self, hash: B256) -> Result<Option<Receipt>, Fault> {
+    async fn mined(&self, hash: B256, promise: &mut Option<Promise>) -> Result<Option<Receipt>, Fault> {
         let Some(receipt) = self.rpc.receipt(hash).await? else { return Ok(None) };
+        // The balance is without it by now.
+        *promise = None;
         let blocks = self.settings.confirmations;
         if blocks > 1 && self.rpc.block_number().await? < receipt.block_number.to::<u64>() + blocks - 1 {
             return Ok(None);
