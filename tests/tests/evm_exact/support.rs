@@ -41,7 +41,7 @@ pub(crate) fn facilitator_at(url: &str) -> ExactFacilitator {
 pub(crate) fn facilitator_over(urls: &[&str]) -> ExactFacilitator {
     ExactFacilitator::connect_all(urls, Network::evm(BASE_SEPOLIA), chain::facilitator())
         .unwrap()
-        .call_timeout(Duration::from_millis(500))
+        .call_timeout(Duration::from_millis(1500))
 }
 
 /// Returns once it is so; fails if it is not after ten seconds.

@@ -83,31 +83,33 @@ impl ExactFacilitator {
     /// Promises the money for a payment that is about to be sent, if the payer has it besides what they promised before.
     pub(super) async fn promise(&self, asked: &Asked) -> Result<Promise, Stop> {
         let promise = self.promises.make(asked);
-        if self.affords(asked, promise.serial).await? {
+        // Since it was found good, one before it may have been mined. So the balance is read even if nothing is promised.
+        let promised = self.promises.before(asked, promise.serial);
+        if self.has(asked, promised.as_ref().map_or(U256::ZERO, |(_, promised)| *promised)).await? {
             return Ok(promise);
         }
-        if let Some((mut promises, _)) = self.promises.before(asked, promise.serial) {
+        if let Some((mut promises, _)) = promised {
             let none = promises.wait_for(|promises| sum(promises, asked, promise.serial).is_zero());
             let _ = timeout(PATIENCE, none).await; // what there is then is looked at
-        }
-        if self.affords(asked, promise.serial).await? {
-            return Ok(promise);
+            let promised = self.promises.before(asked, promise.serial);
+            if self.has(asked, promised.map_or(U256::ZERO, |(_, promised)| promised)).await? {
+                return Ok(promise);
+            }
         }
         Err(Stop::Refused(refusal(reasons::INSUFFICIENT_BALANCE)))
     }
 
-    /// Whether the payer has the money for it besides all that is under way.
+    /// Whether the payer has the money for a payment that was found good besides all that is under way.
     pub(super) async fn could_promise(&self, asked: &Asked) -> Result<(), Stop> {
-        if self.affords(asked, u64::MAX).await? {
-            Ok(())
-        } else {
-            Err(Stop::Refused(refusal(reasons::INSUFFICIENT_BALANCE)))
+        match self.promises.before(asked, u64::MAX) {
+            Some((_, promised)) if !self.has(asked, promised).await? => {
+                Err(Stop::Refused(refusal(reasons::INSUFFICIENT_BALANCE)))
+            }
+            _ => Ok(()),
         }
     }
 
-    /// Asks for the balance only where something was promised before.
-    async fn affords(&self, asked: &Asked, serial: u64) -> Result<bool, Stop> {
-        let Some((_, promised)) = self.promises.before(asked, serial) else { return Ok(true) };
+    async fn has(&self, asked: &Asked, promised: U256) -> Result<bool, Stop> {
         let call = Eip3009::balanceOfCall { account: asked.authorization.from };
         let balance = self.rpc.view(asked.terms.token, &call).await.map_err(|fault| self.stop(&fault))?;
         // What is no balance, the dry run has told.

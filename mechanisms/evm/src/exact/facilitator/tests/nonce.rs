@@ -16,7 +16,7 @@ async fn a_reverted_settlement_waits_for_the_truth() {
             let input = calldata(&authorization_of(0, NOW + 60));
             Some(Reply::Is(json!({ "input": hex::encode_prefixed(input) })))
         }
-        "eth_call" => Some(Reply::Is(json!(B256::with_last_byte(1)))),
+        "eth_call" if is_state_call(method, parameters) => Some(Reply::Is(json!(B256::with_last_byte(1)))),
         "eth_getLogs" => {
             let number =
                 |key: &str| u64::from_str_radix(&parameters[0][key].as_str().unwrap()[2..], 16).unwrap();
