@@ -26,7 +26,7 @@ mod redis;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "redis")]
-pub use redis::RedisStore;
+pub use redis::{RedisConnection, RedisStore};
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod patience {

@@ -1,8 +1,20 @@
 //! What is particular to Redis.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use redis::{AsyncTypedCommands as _, Client, aio::MultiplexedConnection};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, UnixStream},
+    sync::watch,
+};
 use x402_core::store::{ClaimStore, Record, StoreErrorKind};
 use x402_store::RedisStore;
 use x402_tests::stores::Redis;
@@ -17,6 +29,7 @@ pub const CASES: &[Case] = &[
     case!(a_wrong_password_is_an_error_that_does_not_tell_it).only(&[Kind::Redis]),
     case!(a_full_server_is_an_error_and_keeps_what_it_has).only(&[Kind::Redis]),
     case!(a_server_that_became_a_replica_is_left).only(&[Kind::Redis]),
+    case!(a_connection_comes_back_whatever_it_broke_with).only(&[Kind::Redis]),
     case!(all_keys_lie_in_one_slot_of_a_cluster).only(&[Kind::Redis]),
 ];
 
@@ -159,6 +172,72 @@ async fn a_full_server_is_an_error_and_keeps_what_it_has(_: Kind) {
     assert_eq!(store.ids("claim").await.len(), stamps.len());
     for (id, stamp) in stamps.iter().enumerate() {
         assert_eq!(store.stamp(&key(&id.to_string())).await, Some(*stamp));
+    }
+}
+
+/// While it connects anew it hears nonsense, as when an answer is cut.
+async fn a_connection_comes_back_whatever_it_broke_with(_: Kind) {
+    let server = Redis::start().await.unwrap();
+    let (store, between) =
+        (RedisStore::connect(&server.url()).await.unwrap(), Nonsense::before(&server).await);
+    store.put(&key("a"), None, record("1")).await;
+    let through = RedisStore::connect(&between.url).await.unwrap();
+    assert!(through.load(&key("a")).await.unwrap().is_some());
+    between.talk(true);
+    until(async || {
+        let error = through.load(&key("a")).await.err();
+        error.inspect(|error| assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}")).is_some()
+    })
+    .await;
+    // Long enough for it to have tried to connect, and heard nonsense.
+    until(async || {
+        let _ = through.load(&key("a")).await;
+        between.answered.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    between.talk(false);
+    until(async || through.load(&key("a")).await.is_ok()).await;
+}
+
+/// A relay to a server, that ends all connections and answers nonsense when it is told to.
+struct Nonsense {
+    url: String,
+    talks: watch::Sender<bool>,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Nonsense {
+    async fn before(server: &Redis) -> Self {
+        let socket = server.url().split_once("://").unwrap().1.split('?').next().unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}/", listener.local_addr().unwrap());
+        let (talks, answered) = (watch::Sender::new(false), Arc::new(AtomicUsize::new(0)));
+        let (told, count) = (talks.subscribe(), answered.clone());
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (mut told, count, socket) = (told.clone(), count.clone(), socket.clone());
+                tokio::spawn(async move {
+                    if *told.borrow_and_update() {
+                        let mut asked = [0; 64];
+                        let _ = client.read(&mut asked).await;
+                        let _ = client.write_all(b"what?\r\n").await;
+                        count.fetch_add(1, Ordering::SeqCst);
+                        let _ = client.read(&mut asked).await;
+                        return;
+                    }
+                    let mut server = UnixStream::connect(&socket).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = told.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { url, talks, answered }
+    }
+
+    fn talk(&self, nonsense: bool) {
+        self.talks.send_replace(nonsense);
     }
 }
 

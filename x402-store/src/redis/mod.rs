@@ -1,11 +1,14 @@
+mod connection;
+
 use std::{collections::BTreeMap, fmt, sync::Arc, sync::LazyLock, time::Duration};
 
 use redis::{
     Client, ErrorKind, IntoConnectionInfo, RedisError, Script, ScriptInvocation,
-    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
+    aio::{ConnectionLike, ConnectionManagerConfig},
 };
 use x402_core::store::{ClaimStore, Key, Record, Stamp, StoreError, Stored, Swapped};
 
+pub use self::connection::RedisConnection;
 use crate::patience::{CENTURY, PATIENCE, within_patience};
 
 /// Keeps records in Redis.
@@ -39,7 +42,7 @@ use crate::patience::{CENTURY, PATIENCE, within_patience};
 /// # TLS
 /// `rediss://` needs a TLS feature of `redis`, such as `tokio-rustls-comp`, in your own `Cargo.toml`.
 #[derive(Clone)]
-pub struct RedisStore<C = ConnectionManager> {
+pub struct RedisStore<C = RedisConnection> {
     connection: C,
     prefix: Arc<str>,
 }
@@ -62,14 +65,14 @@ impl RedisStore {
             .set_response_timeout(Some(PATIENCE))
             .set_number_of_retries(2)
             .set_max_delay(Duration::from_millis(500));
-        let connect = async { ConnectionManager::new_with_config(client, config).await.map_err(failed) };
+        let connect = async { RedisConnection::open(client, config).await.map_err(failed) };
         Ok(Self::new(within_patience(connect).await?))
     }
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
     /// A store on a connection of yours, which all its operations share. It is to connect anew by itself when it breaks,
-    /// like a [`ConnectionManager`].
+    /// like a [`ConnectionManager`](redis::aio::ConnectionManager).
     pub fn new(connection: C) -> Self {
         Self { connection, prefix: "{x402}".into() }
     }
