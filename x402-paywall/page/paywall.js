@@ -146,45 +146,90 @@ export function indent(/** @type {string} */ json) {
   );
 }
 
+/** The policies of a Content-Security-Policy: a header joins several with commas, and each holds. */
+export function policies(/** @type {string | null | undefined} */ header) {
+  const read = (/** @type {string} */ policy) => {
+    /** @type {Map<string, string[]>} */
+    const directives = new Map();
+    for (const directive of policy.split(";")) {
+      const [name, ...values] = directive.trim().split(/\s+/);
+      // Of two with one name, the first holds.
+      if (name && !directives.has(name.toLowerCase())) directives.set(name.toLowerCase(), values);
+    }
+    return directives;
+  };
+  return (header ?? "")
+    .split(",")
+    .map(read)
+    .filter(({ size }) => size);
+}
+
+/** What a sandbox still allows, where there is one; of several, what each allows. */
+export function sandbox(/** @type {Map<string, string[]>[]} */ all) {
+  const boxes = all.flatMap((policy) => (policy.has("sandbox") ? [policy.get("sandbox") ?? []] : []));
+  return boxes.length ? (boxes[0] ?? []).filter((token) => boxes.every((box) => box.includes(token))) : null;
+}
+
+/**
+ * Whether an element with this nonce of its own is to have ours. Where a policy has nonces for its kind, only what carries
+ * one of them; else every element, and the policy, which goes along, decides about it.
+ * @param {Map<string, string[]>[]} all @param {"script" | "style"} kind @param {string} own
+ */
+export function trusted(all, kind, own) {
+  return all.every((policy) => {
+    const sources = policy.get(kind + "-src-elem") ?? policy.get(kind + "-src") ?? policy.get("default-src") ?? [];
+    const nonces = sources.flatMap((source) => /^'nonce-(.+)'$/i.exec(source)?.[1] ?? []);
+    return !nonces.length || nonces.includes(own);
+  });
+}
+
 /**
  * The paid HTML, with our nonce on its scripts and styles, since our policy stays in force when it takes this page's place.
- * Its own policy goes along, with our nonce for its own; where it has nonces, only what carries one of them is given ours.
- * @param {string} html @param {string} nonce @param {string | null} policy
+ * Its own policies go along, with our nonce for theirs. A parser reads it, and no pattern: what is no element for the
+ * browser is none here.
+ * @param {string} html @param {string} nonce @param {string | null} header
  */
-export function stamp(html, nonce, policy) {
-  const theirs = Array.from(policy?.matchAll(/'nonce-([^']+)'/g) ?? [], (found) => found[1]);
-  const attributes = `(?:[^>"']|"[^"]*"|'[^']*')*`;
-  const whole = "script|style|textarea|title|xmp|iframe|noembed|noframes";
-  // Comments, elements whose content is text, links, and all other tags: what looks like a tag inside of these is none.
-  const kinds = [
-    "<!-{2}[^]*?-->",
-    `<(${whole})(?=[\\s/>])(${attributes})>[^]*?</\\1(?=[\\s/>])`,
-    `<(link)(?=[\\s/>])(${attributes})>`,
-    `<[a-z]${attributes}>`,
-  ];
-  const tokens = new RegExp(kinds.join("|"), "gi");
-  let stamped = html.replace(tokens, (token, raw, rawAttributes, link, linkAttributes) => {
-    const name = (raw ?? link ?? "").toLowerCase();
-    if (!["script", "style", "link"].includes(name)) return token;
-    const own = /\snonce\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))/i.exec(rawAttributes ?? linkAttributes);
-    const carried = own?.[1] ?? own?.[2] ?? own?.[3] ?? "";
-    return theirs.length && !theirs.includes(carried)
-      ? token
-      : `<${name} nonce="${nonce}"${token.slice(name.length + 1).replace(own?.[0] ?? "", "")}`;
+function stamp(html, nonce, header) {
+  const inert = document.implementation.createHTMLDocument();
+  const parsed = inert.createElement("html");
+  // Nothing of it is in a document: no script runs, no picture loads, and no style is held against our policy.
+  // eslint-disable-next-line no-unsanitized/property, no-restricted-properties -- see above
+  parsed.innerHTML = html;
+  // That leaves out what is before: the document's type, and the attributes of its root.
+  const { doctype, documentElement } = new DOMParser().parseFromString(html.split(/<style/i, 1)[0] ?? "", "text/html");
+  for (const attribute of documentElement.attributes)
+    parsed.setAttributeNode(/** @type {Attr} */ (attribute.cloneNode()));
+  const head = parsed.children[0];
+  /** @type {HTMLMetaElement[]} */
+  const metas = Array.from(head.querySelectorAll('meta[http-equiv="content-security-policy" i]'));
+  const all = policies([header ?? "", ...metas.map(({ content }) => content)].join());
+  const ours = (/** @type {string} */ policy) => policy.replace(/'nonce-[^']*'/gi, `'nonce-${nonce}'`);
+  for (const meta of metas) meta.content = ours(meta.content);
+  const each = (/** @type {ParentNode} */ root) => {
+    for (const element of root.querySelectorAll("script,style,link")) {
+      const { localName, rel = "", as } = /** @type {HTMLLinkElement} */ (element);
+      const style = localName === "style" || /\bstylesheet\b/i.test(rel) || as === "style";
+      const own = element.getAttribute("nonce") ?? "";
+      if (trusted(all, style ? "style" : "script", own)) element.setAttribute("nonce", nonce);
+      else element.removeAttribute("nonce");
+    }
+    // A parser drops the first line break in these.
+    for (const { firstChild } of root.querySelectorAll("pre,textarea,listing"))
+      if (firstChild?.nodeValue?.startsWith("\n")) firstChild.nodeValue = "\n" + firstChild.nodeValue;
+    for (const { content } of root.querySelectorAll("template")) if (content) each(content);
+  };
+  each(parsed);
+  const carried = header?.split(",").map((policy) => {
+    const meta = inert.createElement("meta");
+    meta.httpEquiv = "Content-Security-Policy";
+    meta.content = ours(policy.trim());
+    return meta;
   });
-  if (policy) {
-    const escaped = policy
-      .replace(/'nonce-[^']+'/g, `'nonce-${nonce}'`)
-      .replace(/&/g, "&amp;")
-      .replace(/"/g, "&quot;");
-    // A header joins several policies with commas; each holds.
-    const metas = escaped
-      .split(",")
-      .map((one) => `<meta http-equiv="Content-Security-Policy" content="${one.trim()}">`)
-      .join("");
-    stamped = stamped.replace(/^(\s|<!-{2}[^]*?-->)*(<!doctype[^>]*>)?/i, (before) => before + metas);
-  }
-  return stamped;
+  head.prepend(...(carried ?? []));
+  const type = doctype ? new XMLSerializer().serializeToString(doctype) : "";
+  // It is read here, not written.
+  // eslint-disable-next-line no-restricted-properties -- see above
+  return type + parsed.outerHTML;
 }
 
 // ---- The page
@@ -674,17 +719,24 @@ function start() {
         return new TextDecoder().decode(bytes);
       }
     };
-    if (mime === "text/html" && !attached)
-      return replace(await text(), response.headers.get("content-security-policy"), payment);
+    const policy = response.headers.get("content-security-policy");
+    const box = mime === "text/html" && !attached ? sandbox(policies(policy)) : null;
+    if (mime === "text/html" && !attached && !box) return replace(await text(), policy, payment);
     const file = link("download");
     file.href = URL.createObjectURL(blob);
     file.download = filename(disposition, new URL(response.url).pathname, mime);
     file.textContent = say("save", { name: file.download });
     file.hidden = !blob.size;
     const shows =
-      !attached &&
-      /^image\/|^application\/(.+\+)?json$|^(text|application)\/(.+\+)?xml$|^text\/(plain|markdown)$/.test(mime);
-    if (shows && mime.startsWith("image/")) $("content").append(make("img", { src: file.href, alt: title }));
+      box ||
+      (!attached &&
+        /^image\/|^application\/(.+\+)?json$|^(text|application)\/(.+\+)?xml$|^text\/(plain|markdown)$/.test(mime));
+    if (box) {
+      // What its service lets run only without its origin never runs with it.
+      const frame = make("iframe", { title, srcdoc: stamp(await text(), nonce, policy) });
+      frame.setAttribute("sandbox", box.join(" "));
+      $("content").append(frame);
+    } else if (shows && mime.startsWith("image/")) $("content").append(make("img", { src: file.href, alt: title }));
     else if (shows)
       $("content").append(
         make("pre", { tabIndex: 0, textContent: mime.endsWith("json") ? indent(await text()) : await text() }),

@@ -2,7 +2,20 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { answer, decimal, decode, encode, filename, indent, judge, pause, stamp, typedData } from "./paywall.js";
+import {
+  answer,
+  decimal,
+  decode,
+  encode,
+  filename,
+  indent,
+  judge,
+  pause,
+  policies,
+  sandbox,
+  trusted,
+  typedData,
+} from "./paywall.js";
 
 test("headers are base64 of UTF-8 JSON", () => {
   const value = { a: "ä€😀", b: [1, null] };
@@ -134,40 +147,43 @@ test("JSON is indented, its values are not touched", () => {
   assert.equal(indent("{"), "{");
 });
 
-test("scripts and styles of the paid page are given the nonce, and nothing else is", () => {
-  for (const [html, expected] of [
-    ["<script>a<b</script>", '<script nonce="N">a<b</script>'],
-    ["<SCRIPT SRC=x></SCRIPT>", '<script nonce="N" SRC=x></SCRIPT>'],
-    ['<style media="a>b">p{}</style>', '<style nonce="N" media="a>b">p{}</style>'],
-    ["<link rel=stylesheet href=x>", '<link nonce="N" rel=stylesheet href=x>'],
-    ["<script nonce=old src=x></script>", '<script nonce="N" src=x></script>'],
-    ["<!-- <script>a</script> -->", "<!-- <script>a</script> -->"],
-    ["<textarea><script></textarea>", "<textarea><script></textarea>"],
-    ['<p title="<script>">', '<p title="<script>">'],
-    ["<script>'<script>'+'<style>'</script>", "<script nonce=\"N\">'<script>'+'<style>'</script>"],
-    ["<scripty>", "<scripty>"],
-    ["<p title='unclosed", "<p title='unclosed"],
-  ])
-    assert.equal(stamp(html, "N", null), expected);
+test("policies are read as browsers read them", () => {
+  const read = (header) => policies(header).map((policy) => Object.fromEntries(policy));
+  assert.deepEqual(read(null), []);
+  assert.deepEqual(read(" , ;"), []);
+  assert.deepEqual(read("Script-Src 'self'  a.test ; script-src b.test;sandbox, img-src *"), [
+    { "script-src": ["'self'", "a.test"], sandbox: [] },
+    { "img-src": ["*"] },
+  ]);
 });
 
-test("the paid page's policy goes along, with our nonce for its own", () => {
-  const meta = (policy) => `<meta http-equiv="Content-Security-Policy" content="${policy}">`;
-  assert.equal(
-    stamp("<!doctype html><head><script>a</script>", "N", "script-src 'self'"),
-    `<!doctype html>${meta("script-src 'self'")}<head><script nonce="N">a</script>`,
-  );
-  assert.equal(
-    stamp('<script nonce="x">a</script><script>b</script>', "N", "script-src 'nonce-x'"),
-    `${meta("script-src 'nonce-N'")}<script nonce="N">a</script><script>b</script>`,
-  );
-  assert.equal(
-    stamp("<p>", "N", "img-src *, script-src 'nonce-a'"),
-    `${meta("img-src *")}${meta("script-src 'nonce-N'")}<p>`,
-  );
-  assert.ok(
-    stamp("<!-- a -->\n<!DOCTYPE html>\n<p>", "N", 'a "b" & c').startsWith(
-      `<!-- a -->\n<!DOCTYPE html>${meta("a &quot;b&quot; &amp; c")}\n<p>`,
-    ),
-  );
+test("a sandbox allows what each policy allows", () => {
+  for (const [header, expected] of [
+    ["script-src 'self'", null],
+    ["sandbox", []],
+    ["SANDBOX allow-scripts allow-forms", ["allow-scripts", "allow-forms"]],
+    ["sandbox allow-scripts allow-forms, img-src *, sandbox allow-forms", ["allow-forms"]],
+    ["sandbox allow-scripts, sandbox", []],
+    ["img-src sandbox", null],
+  ])
+    assert.deepEqual(sandbox(policies(header)), expected, header);
+});
+
+test("our nonce takes the place of the policies' own", () => {
+  for (const [header, kind, own, expected] of [
+    [null, "script", "", true],
+    ["script-src 'self'", "script", "", true],
+    ["script-src 'nonce-a'", "script", "a", true],
+    ["script-src 'nonce-a'", "script", "A", false],
+    ["script-src 'nonce-a'", "script", "", false],
+    ["script-src 'nonce-a'", "style", "", true],
+    ["script-src 'nonce-a'; style-src 'unsafe-inline'", "style", "", true],
+    ["default-src 'nonce-a'", "style", "", false],
+    ["default-src 'nonce-a'; style-src 'self'", "style", "", true],
+    ["script-src 'nonce-a'; script-src-elem 'nonce-b'", "script", "a", false],
+    ["script-src 'nonce-a' 'NONCE-b'", "script", "b", true],
+    ["script-src 'nonce-a', script-src 'nonce-b'", "script", "a", false],
+    ["script-src 'nonce-a', script-src 'self'", "script", "a", true],
+  ])
+    assert.equal(trusted(policies(header), kind, own), expected, `${header} ${kind} ${own}`);
 });

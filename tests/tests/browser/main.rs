@@ -19,6 +19,7 @@ mod stacks;
 mod market;
 mod till;
 
+mod articles;
 mod buying;
 mod caching;
 mod choices;
@@ -31,6 +32,7 @@ mod wallets;
 #[allow(clippy::print_stdout)] // like the matrix
 fn main() -> std::process::ExitCode {
     let modules = [
+        articles::CASES,
         buying::CASES,
         caching::CASES,
         choices::CASES,
