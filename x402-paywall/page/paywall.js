@@ -9,7 +9,9 @@
 const REPEATS = 8;
 const LONGEST_PAUSE = 10;
 const LONGEST_REQUEST = 90_000;
+const LONGEST_READ = 10_000;
 const MARGIN = 60;
+const LONGEST_SIGNATURE = 86_400;
 const DAY = 86_400_000;
 
 // ---- What is written on the wire
@@ -92,12 +94,37 @@ export function pause(/** @type {string | null | undefined} */ retryAfter, /** @
   return Math.min(Math.max(asked, 1.5 ** attempt), LONGEST_PAUSE);
 }
 
-/** An atomic amount as a decimal, exactly. */
-export function decimal(/** @type {string | bigint} */ amount, /** @type {number} */ decimals) {
+/** An atomic amount as people write it: exactly, with two places at least, as the server writes it. */
+export function figure(/** @type {string | bigint} */ amount, /** @type {number} */ decimals, language = "en") {
   const digits = String(amount).padStart(decimals + 1, "0");
-  const at = digits.length - decimals;
-  return decimals ? `${digits.slice(0, at)}.${digits.slice(at)}` : digits;
+  const [group, point] = language === "de" ? [".", ","] : [",", "."];
+  const whole = digits.slice(0, digits.length - decimals).replace(/\B(?=(\d{3})+$)/g, group);
+  const fraction = digits.slice(digits.length - decimals);
+  const places = Math.max(fraction.replace(/0+$/, "").length, Math.min(decimals, 2));
+  return places ? whole + point + fraction.slice(0, places) : whole;
 }
+
+/** Whether it can be signed here: `exact` by EIP-3009 on an EVM chain. */
+export function payable(
+  /** @type {Requirements} */ { scheme, network, amount, asset, payTo, maxTimeoutSeconds, extra },
+) {
+  const address = /^0x[0-9a-f]{40}$/i;
+  return (
+    scheme === "exact" &&
+    /^eip155:[1-9]\d*$/.test(network) &&
+    Number.isSafeInteger(Number(network.slice(7))) &&
+    /^\d+$/.test(amount) &&
+    [asset, payTo].every((text) => address.test(text)) &&
+    Number.isSafeInteger(maxTimeoutSeconds) &&
+    maxTimeoutSeconds > 0 &&
+    [extra?.name, extra?.version].every((text) => text && typeof text === "string") &&
+    [undefined, null, "eip3009"].includes(/** @type {any} */ (extra?.assetTransferMethod))
+  );
+}
+
+/** A foreign text without what shows it, or what is beside it, in another order. */
+export const plain = (/** @type {string} */ text) =>
+  text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
 
 // ---- What was bought
 
@@ -260,7 +287,7 @@ function start() {
   /** @type {Data} */
   const data = JSON.parse($("offer").textContent ?? "");
   /** @type {Offer} */
-  let offer = decode(data.required);
+  let offer = data.required;
   const accepts = offer.accepts.slice();
   const { nonce = "" } = /** @type {HTMLScriptElement} */ (document.querySelector("script[nonce]"));
   const language = document.documentElement.lang;
@@ -284,15 +311,19 @@ function start() {
     /** @type {string | bigint} */ amount,
     inToken = !dollar,
   ) => {
-    const places = {
-      minimumFractionDigits: Math.min(decimals, 2),
-      maximumFractionDigits: Math.min(Math.max(decimals, 2), 100),
-    };
-    const style = inToken ? {} : { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol" };
-    const text = new Intl.NumberFormat(language, /** @type {any} */ ({ ...places, ...style })).format(
-      /** @type {any} */ (decimal(amount, decimals)),
-    );
-    return inToken ? `${text}\u00a0${symbol}` : text;
+    const text = figure(amount, decimals, language);
+    if (inToken) return `${text}\u00a0${symbol}`;
+    return language === "de" ? `${text}\u00a0$` : `$${text}`;
+  };
+
+  const duration = (/** @type {number} */ seconds) => {
+    const [unit, length] = [
+      ["hour", 3600],
+      ["minute", 60],
+      ["second", 1],
+    ].find(([, length]) => seconds % Number(length) === 0) ?? ["second", 1];
+    const count = seconds / Number(length);
+    return say(count === 1 && length !== 1 ? `${unit}` : `${unit}s`, { count: `${count}` });
   };
 
   const short = (/** @type {string} */ text) => `${text.slice(0, 6)}…${text.slice(-4)}`;
@@ -321,7 +352,9 @@ function start() {
     $("pay").ariaDisabled = String(busy);
     const lost = document.activeElement;
     for (const [id, shown] of Object.entries({ pay, retry, anew, onramp: false })) $(id).hidden = !shown;
-    for (const id of ["options", "wallets"]) if ($(id)) /** @type {HTMLFieldSetElement} */ ($(id)).disabled = busy;
+    // While a payment stands, there is no other way to pay.
+    for (const [id, disabled] of Object.entries({ options: busy || standing(), wallets: busy }))
+      if ($(id)) /** @type {HTMLFieldSetElement} */ ($(id)).disabled = Boolean(disabled);
     // Whoever works with a keyboard keeps a place to be.
     if (lost?.closest("[hidden], :disabled"))
       (["pay", "retry", "anew"].map($).find((button) => !button.hidden) ?? $("status")).focus();
@@ -340,15 +373,35 @@ function start() {
     if (!busy && said.includes(main.dataset.state ?? "")) rest();
   }
 
-  function showOption() {
+  /** What would be signed, or what was. */
+  function showOption(/** @type {Requirements | undefined} */ signed = undefined) {
     const index = picked("option");
     if (!index) return;
-    const { amount, payTo } = accepts[+index];
+    const { amount, payTo, maxTimeoutSeconds } = signed ?? accepts[+index];
     const option = data.options[+index];
     $("price").textContent = money(option, amount);
     $("amount").textContent = say("amount", { amount: money(option, amount, true), network: option.network });
     $("payee").textContent = short(payTo);
     $("payee").title = payTo;
+    $("valid").textContent = duration(maxTimeoutSeconds);
+  }
+
+  const radio = (/** @type {number} */ index) =>
+    /** @type {HTMLInputElement | null} */ (document.querySelector(`input[name="option"][value="${index}"]`));
+
+  const same = (/** @type {string} */ one, /** @type {string} */ other) => one.toLowerCase() === other.toLowerCase();
+
+  const alike = (/** @type {Requirements} */ one, /** @type {Requirements} */ other) =>
+    one.scheme === other.scheme && one.network === other.network && same(one.asset, other.asset);
+
+  /** A payment that was signed is what the page is about. @param {Payment} payment */
+  function showPayment({ option, price, from }) {
+    const at = accepts.findIndex((offered) => alike(offered, option) && same(offered.payTo, option.payTo));
+    const input = radio(at < 0 ? accepts.findIndex((offered) => alike(offered, option)) : at);
+    if (input) input.checked = true;
+    showOption(option);
+    if (!input) [$("price").textContent, $("amount").textContent] = [price, ""];
+    showAccount(from);
   }
 
   function showAccount(account = "") {
@@ -432,14 +485,15 @@ function start() {
     const input = make("input", { type: "radio", name: "wallet", value: id });
     const image = make("img", { alt: "", hidden: !icon.startsWith("data:image/") });
     if (!image.hidden) image.src = icon;
-    $("wallets").append(make("label", {}, input, image, make("span", { textContent: name.slice(0, 60) })));
+    $("wallets").append(make("label", {}, input, image, make("span", { textContent: plain(name).slice(0, 60) })));
     $("wallets").hidden = false;
     const inputs = $("wallets").querySelectorAll("input");
     inputs[0].checked = inputs.length === 1;
     const changed = (/** @type {any} */ accounts) => {
       // What was bought may have taken the page's place.
       if (!main.isConnected) return;
-      if (Array.isArray(accounts)) showAccount(accounts[0]);
+      // What is being signed is of the account that is shown.
+      if (!busy && !standing() && Array.isArray(accounts)) showAccount(accounts[0]);
       recall();
     };
     for (const event of ["accountsChanged", "chainChanged"]) provider.on?.(event, changed);
@@ -493,15 +547,22 @@ function start() {
     if (!(await there())) throw new Stop("wrong-network", say("wrong-network-help", option));
   }
 
-  /** Reads a number from a contract; what cannot be read is null. @param {Provider} provider @param {string[]} words */
+  /**
+   * Reads a number from a contract; what cannot be read, or not in time, is null.
+   * @param {Provider} provider @param {string[]} words
+   */
   async function read(provider, /** @type {string} */ to, /** @type {string} */ selector, ...words) {
     const call = { to, data: selector + words.map((word) => word.slice(2).padStart(64, "0")).join("") };
+    const late = new Promise((done) => setTimeout(done, LONGEST_READ));
     try {
-      return BigInt(await provider.request({ method: "eth_call", params: [call, "latest"] }));
+      return BigInt(await Promise.race([provider.request({ method: "eth_call", params: [call, "latest"] }), late]));
     } catch {
       return null;
     }
   }
+
+  const random = (/** @type {number} */ length) =>
+    Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
   /** @param {Payment | null} earlier @returns {Promise<Payment>} */
   async function sign(earlier) {
@@ -510,18 +571,32 @@ function start() {
     const { network, asset, amount } = accepted;
     const provider = wallets.get(picked("wallet") ?? "")?.provider;
     if (!provider) throw new Stop("choosing", say("choosing"));
+    if (!payable(accepted)) throw new Stop("unpayable", say("unpayable"));
+    if (accepted.maxTimeoutSeconds > LONGEST_SIGNATURE)
+      throw new Stop("unpayable", say("too-long", { time: duration(accepted.maxTimeoutSeconds) }));
     show("connecting");
     const [from] = await provider.request({ method: "eth_requestAccounts" });
     if (!/^0x[0-9a-f]{40}$/i.test(from)) throw new Stop("failed", say("no-account"), { pay: true });
     showAccount(from);
     await goTo(provider, option, "0x" + BigInt(network.slice(7)).toString(16));
-    // The server refused an earlier payment; the chain has the last word on whether it is spent (`authorizationState`).
-    if (
-      earlier?.option.network === network &&
-      (await read(provider, earlier.option.asset, "0xe94a0102", earlier.from, earlier.nonce))
-    ) {
-      save({ ...earlier, refused: false, paid: Date.now() });
-      throw new Stop("used", "", { status: say("used") });
+    let nonce = "0x" + random(32);
+    if (earlier) {
+      // The server refused it; the token has the last word on whether it is spent (`authorizationState`).
+      const { option: was, from: payer, validBefore, waived } = earlier;
+      const spent =
+        was.network === network ? await read(provider, was.asset, "0xe94a0102", payer, earlier.nonce) : null;
+      if (spent) {
+        const paid = { ...earlier, refused: false, paid: Date.now() };
+        save(paid);
+        showReceipt(paid);
+        throw new Stop("used", "", { status: say("spent") });
+      }
+      // With the nonce of the earlier one, the token takes one of the two at most.
+      const replaces = was.network === network && same(was.asset, asset) && same(payer, from);
+      const over = now() > validBefore + MARGIN;
+      if (!waived && (spent === null || !(replaces || over)))
+        throw new Stop("unsure", say("unsure", { price: earlier.price }), { pay: true, anew: true });
+      if (replaces) nonce = earlier.nonce;
     }
     const balance = await read(provider, asset, "0x70a08231", from);
     if (balance !== null && balance < BigInt(amount)) {
@@ -529,10 +604,7 @@ function start() {
       const [has, needs] = [balance, amount].map((amount) => money(option, amount, true));
       throw new Stop("low-balance", say("low-balance-help", { has, needs, network: option.network }));
     }
-    const random = (/** @type {number} */ length) =>
-      Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const validBefore = Math.floor(now()) + accepted.maxTimeoutSeconds;
-    const nonce = "0x" + random(32);
     const authorization = {
       from,
       to: accepted.payTo,
@@ -599,7 +671,7 @@ function start() {
       else if (code === "4001" || code === "ACTION_REJECTED") show("rejected");
       else
         show("failed", {
-          alert: say(code === "-32002" ? "wallet-open" : "wallet-trouble", { code }),
+          alert: say(code === "-32002" ? "wallet-open" : "wallet-trouble", { code: plain(code) }),
           pay: !again,
           retry: again,
         });
@@ -623,6 +695,7 @@ function start() {
   /** Sends the stored payment until the server says what became of it. Never signs. */
   async function deliver() {
     const payment = /** @type {Payment} */ (standing());
+    showPayment(payment);
     show("settling");
     for (let attempt = 0; ; attempt++) {
       const abort = new AbortController();
@@ -656,15 +729,18 @@ function start() {
       const code = String(settlement?.errorReason ?? error ?? next?.error ?? status);
       if (verdict === "paid") return take(/** @type {Response} */ (response), payment);
       if (verdict === "used") return (show("used"), showReceipt(payment));
-      if (verdict === "refused") return refused(/** @type {Offer} */ (next), payment, reason(code, "refused"));
-      if (verdict === "failed") return show("failed", { alert: reason(code, "status"), retry: true, anew: expired });
+      const unpaid = settlement?.success === false && !settlement.transaction;
+      if (verdict === "refused") return refused(/** @type {Offer} */ (next), payment, reason(code, "refused", unpaid));
+      if (verdict === "failed")
+        return show("failed", { alert: reason(code, "status", unpaid), retry: true, anew: expired });
       if (attempt >= REPEATS) return show("waiting");
       show("settling", { status: say(response ? "still-settling" : "offline") });
       await new Promise((resolve) => setTimeout(resolve, 1000 * pause(header("retry-after"), attempt)));
     }
   }
 
-  function reason(/** @type {string} */ code, /** @type {string} */ otherwise) {
+  /** That nothing was paid is said only where the server says so by a settlement that failed. */
+  function reason(/** @type {string} */ code, /** @type {string} */ otherwise, /** @type {boolean} */ unpaid) {
     const known = {
       "no-funds": /insufficient/,
       "too-late": /valid_before|expired/,
@@ -673,32 +749,35 @@ function start() {
       unseen: /^Payment required$/,
     };
     const [name] = Object.entries(known).find(([, pattern]) => pattern.test(code)) ?? [otherwise];
-    return say("reason-" + name, { code: code.slice(0, 120) });
+    const words = say("reason-" + name, { code: plain(code).slice(0, 120) });
+    return unpaid ? `${words} ${say("unpaid")}` : words;
   }
 
-  /** Nothing was charged. If the server asks for something else by now, the person is to look at it first. */
+  /** If the server asks for something else by now, the person is to look at it first. */
   function refused(/** @type {Offer} */ next, /** @type {Payment} */ payment, /** @type {string} */ words) {
     offer = next;
     accepts.forEach((old, index) => {
-      const like = next.accepts.filter(
-        ({ scheme, network, asset }) => scheme === old.scheme && network === old.network && asset === old.asset,
-      );
-      const input = /** @type {HTMLInputElement} */ (document.querySelector(`input[name="option"][value="${index}"]`));
-      const same = like.find(({ payTo }) => payTo === old.payTo) ?? like[0];
-      if (!same) input.disabled = !(input.checked = false);
-      else accepts[index] = same;
+      const like = next.accepts.filter((offered) => alike(offered, old) && payable(offered));
+      const input = /** @type {HTMLInputElement} */ (radio(index));
+      const kept = like.find(({ payTo }) => same(payTo, old.payTo)) ?? like[0];
+      if (!kept) input.disabled = !(input.checked = false);
+      else accepts[index] = kept;
       const price = input.closest("label")?.querySelector(".row-price");
       if (price) price.textContent = money(data.options[index], accepts[index].amount);
     });
     showOption();
     const index = picked("option");
     if (!index) return show("failed", { alert: say("offer-gone") });
-    const { amount, payTo } = accepts[+index];
-    if (amount === payment.option.amount && payTo === payment.option.payTo) show("failed", { alert: words, pay: true });
-    else
-      show("price-changed", {
-        alert: say("price-changed-help", { price: $("price").textContent ?? "", was: payment.price }),
-      });
+    const { amount, payTo, maxTimeoutSeconds } = accepts[+index];
+    const was = payment.option;
+    const changes = [
+      amount !== was.amount && say("price-changed-help", { price: $("price").textContent ?? "", was: payment.price }),
+      !same(payTo, was.payTo) && say("payee-changed", { payee: payTo, was: was.payTo }),
+      maxTimeoutSeconds > was.maxTimeoutSeconds &&
+        say("longer", { time: duration(maxTimeoutSeconds), was: duration(was.maxTimeoutSeconds) }),
+    ].filter(Boolean);
+    if (!changes.length) show("failed", { alert: words, pay: true });
+    else show("price-changed", { alert: [say("changed"), ...changes].join(" ") });
   }
 
   // ---- What was bought, shown
@@ -793,8 +872,9 @@ function start() {
   $("retry").onclick = again;
   $("anew").onclick = () => {
     const payment = load();
-    // What is spent is forgotten; of what merely ran out, the chain is asked before anything is signed.
-    save(payment && !payment.paid ? { ...payment, refused: true } : null);
+    // What is spent is forgotten; of what merely ran out, the chain is asked before anything is signed, unless it was in vain.
+    const waived = main.dataset.state === "unsure";
+    save(payment && !payment.paid ? { ...payment, refused: true, waived } : null);
     $("receipt").hidden = true;
     rest();
   };

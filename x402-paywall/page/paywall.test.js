@@ -4,7 +4,9 @@ import test from "node:test";
 
 import {
   answer,
-  decimal,
+  figure,
+  payable,
+  plain,
   decode,
   encode,
   filename,
@@ -96,15 +98,56 @@ test("pauses grow and are bounded", () => {
   assert.equal(pauses[8], 10);
 });
 
-test("amounts are exact", () => {
-  for (const [amount, decimals, expected] of [
-    ["10000", 6, "0.010000"],
-    ["1", 18, "0.000000000000000001"],
-    ["1234567", 6, "1.234567"],
-    ["5", 0, "5"],
-    ["123456789012345678901234567890", 18, "123456789012.345678901234567890"],
+test("amounts are exact, and written as the server writes them", () => {
+  for (const [amount, decimals, english, german] of [
+    ["10000", 6, "0.01", "0,01"],
+    ["0", 6, "0.00", "0,00"],
+    ["1", 18, "0.000000000000000001", "0,000000000000000001"],
+    ["999999999999", 6, "999,999.999999", "999.999,999999"],
+    ["1234567890000", 6, "1,234,567.89", "1.234.567,89"],
+    ["1234", 0, "1,234", "1.234"],
+    ["5", 1, "0.5", "0,5"],
+    [123456789012345678901234567890n, 18, "123,456,789,012.34567890123456789", "123.456.789.012,34567890123456789"],
+    ["1", 255, "0." + "1".padStart(255, "0"), "0," + "1".padStart(255, "0")],
+  ]) {
+    assert.equal(figure(amount, decimals), english);
+    assert.equal(figure(amount, decimals, "de"), german);
+  }
+});
+
+test("what can be signed here is told as the server tells it", () => {
+  const address = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+  const good = {
+    scheme: "exact",
+    network: "eip155:8453",
+    amount: "10000",
+    asset: address,
+    payTo: address,
+    maxTimeoutSeconds: 300,
+    extra: { name: "USD Coin", version: "2" },
+  };
+  assert.ok(payable(good));
+  assert.ok(payable({ ...good, extra: { ...good.extra, assetTransferMethod: "eip3009" } }));
+  for (const change of [
+    { scheme: "upto" },
+    { network: "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1" },
+    { network: "eip155:9007199254740992" },
+    { amount: "-1" },
+    { amount: "1.5" },
+    { asset: "0x20" },
+    { payTo: "me" },
+    { maxTimeoutSeconds: 0 },
+    { maxTimeoutSeconds: "300" },
+    { extra: undefined },
+    { extra: { name: "", version: "2" } },
+    { extra: { name: "USD Coin", version: 2 } },
+    { extra: { ...good.extra, assetTransferMethod: "permit2" } },
   ])
-    assert.equal(decimal(amount, decimals), expected);
+    assert.ok(!payable({ ...good, ...change }), JSON.stringify(change));
+});
+
+test("foreign texts turn nothing around", () => {
+  assert.equal(plain("a\u202eb\u2066c\u200fd é"), "abcd é");
 });
 
 test("names of downloads", () => {

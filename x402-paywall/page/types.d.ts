@@ -30,8 +30,8 @@ export interface Option extends Record<string, any> {
 }
 
 export interface Data {
-  /** The header PAYMENT-REQUIRED. */
-  required: string;
+  /** What the header PAYMENT-REQUIRED says. */
+  required: Offer;
   options: Option[];
   /** The server's clock, in seconds. */
   now: number;
@@ -63,6 +63,8 @@ export interface Payment {
   price: string;
   explorer?: string;
   refused?: boolean;
+  /** The person pays anew, though nobody could say whether this was paid. */
+  waived?: boolean;
   paid?: number;
   receipt?: Settlement;
 }

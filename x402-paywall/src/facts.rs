@@ -49,13 +49,13 @@ pub struct WayToPay {
     pub token: String,
     /// The chain's name, or its id.
     pub network: String,
-    /// Whether it is known for a test network.
+    /// Whether it is a test network: known for one, or unknown and said to be one.
     pub testnet: bool,
     /// Who is paid.
     pub pay_to: String,
     /// The same, shortened.
     pub pay_to_short: String,
-    /// For how long a signature is valid.
+    /// For how long a signature is valid: `5 minutes`.
     pub valid_for: String,
     /// Whether a wallet in a browser can pay it: `exact`, by EIP-3009, on an EVM chain.
     pub payable: bool,
@@ -72,14 +72,15 @@ impl Facts {
         let host = shown.split(['/', '?', '#']).next().unwrap_or_default();
         let service = resource.service_name.as_deref().unwrap_or(host);
         let accepts = visit.required.accepts.iter().zip(visit.tokens);
-        let ways: Vec<_> = accepts.map(|(option, token)| WayToPay::of(option, token, language)).collect();
+        let ways: Vec<_> =
+            accepts.map(|(option, token)| WayToPay::of(option, token, language, page.testnet)).collect();
         Self {
             language,
             app_name: cut(page.app_name.as_deref().unwrap_or(service), 80),
             app_logo: page.app_logo.clone(),
             description: resource.description.as_deref().map(|text| cut(text, LONGEST)),
             resource: cut(shown, LONGEST),
-            testnet: page.testnet.unwrap_or_else(|| !ways.is_empty() && ways.iter().all(|way| way.testnet)),
+            testnet: !ways.is_empty() && ways.iter().all(|way| way.testnet),
             ways,
             extra_text: page.extra_text.clone(),
         }
@@ -87,7 +88,7 @@ impl Facts {
 }
 
 impl WayToPay {
-    fn of(option: &PaymentRequirements, token: &Token, language: Language) -> Self {
+    fn of(option: &PaymentRequirements, token: &Token, language: Language, testnet: Option<bool>) -> Self {
         let chain = chains::find(&option.network);
         let network = chain.map_or_else(|| option.network.to_string(), |chain| chain.name.to_owned());
         let symbol = cut(&token.symbol, 20);
@@ -99,16 +100,15 @@ impl WayToPay {
         };
         let texts = language.texts();
         let amount_on = texts.script.get("amount").map_or("{amount}", String::as_str);
-        let time = texts.duration(option.max_timeout_seconds);
         Self {
             price,
             amount: fill(amount_on, &[("amount", &amount), ("network", &network)]),
             token: symbol,
             network,
-            testnet: chain.is_some_and(|chain| chain.testnet),
+            testnet: chain.map_or(testnet == Some(true), |chain| chain.testnet),
             pay_to: option.pay_to.to_string(),
             pay_to_short: shorten(option.pay_to.as_str()),
-            valid_for: fill(&texts.page.valid_note, &[("time", &time)]),
+            valid_for: texts.duration(option.max_timeout_seconds),
             payable: is_payable(option),
             explorer: chain.and_then(chains::Chain::explorer),
         }
@@ -118,15 +118,14 @@ impl WayToPay {
 /// A [`Visit`], which only a gate can make.
 pub(crate) struct Visited<'a> {
     pub(crate) required: &'a x402_core::payment::PaymentRequired,
-    pub(crate) encoded: &'a str,
     pub(crate) tokens: &'a [Token],
     pub(crate) headers: &'a http::HeaderMap,
 }
 
 impl<'a> From<&Visit<'a>> for Visited<'a> {
     fn from(visit: &Visit<'a>) -> Self {
-        let Visit { required, encoded, tokens, headers, .. } = *visit;
-        Self { required, encoded, tokens, headers }
+        let Visit { required, tokens, headers, .. } = *visit;
+        Self { required, tokens, headers }
     }
 }
 
@@ -167,10 +166,13 @@ fn shorten(address: &str) -> String {
     }
 }
 
+/// As long as this, and without the characters that show a text, or what is beside it, in another order.
 fn cut(text: &str, longest: usize) -> String {
+    let turns = |char: &char| matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let text: String = text.chars().filter(|char| !turns(char)).collect();
     match text.char_indices().nth(longest) {
         Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
+        None => text,
     }
 }
 
@@ -222,5 +224,6 @@ mod tests {
         assert_eq!(shorten("me"), "me");
         assert_eq!(cut("ééé", 2), "éé…");
         assert_eq!(cut("ééé", 3), "ééé");
+        assert_eq!(cut("a\u{202e}b\u{2066}c", 3), "abc");
     }
 }

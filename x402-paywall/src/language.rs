@@ -96,12 +96,6 @@ pub(crate) struct PageTexts {
     pub(crate) test_option: String,
     pub(crate) payee: String,
     pub(crate) valid: String,
-    pub(crate) valid_note: String,
-    pub(crate) seconds: String,
-    pub(crate) minute: String,
-    pub(crate) minutes: String,
-    pub(crate) hour: String,
-    pub(crate) hours: String,
     pub(crate) wallets: String,
     pub(crate) promise: String,
     pub(crate) noscript: String,
@@ -123,14 +117,14 @@ impl Texts {
 
     /// A duration in the largest unit that says it exactly.
     pub(crate) fn duration(&self, seconds: u64) -> String {
-        let Self { page, .. } = self;
-        let (count, text) = match seconds {
-            3600 => (1, &page.hour),
-            60 => (1, &page.minute),
-            _ if seconds.is_multiple_of(3600) => (seconds / 3600, &page.hours),
-            _ if seconds.is_multiple_of(60) => (seconds / 60, &page.minutes),
-            _ => (seconds, &page.seconds),
+        let (count, name) = match seconds {
+            3600 => (1, "hour"),
+            60 => (1, "minute"),
+            _ if seconds.is_multiple_of(3600) => (seconds / 3600, "hours"),
+            _ if seconds.is_multiple_of(60) => (seconds / 60, "minutes"),
+            _ => (seconds, "seconds"),
         };
+        let text = self.script.get(name).map_or("{count}", String::as_str);
         fill(text, &[("count", &count.to_string())])
     }
 }

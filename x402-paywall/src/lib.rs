@@ -153,7 +153,7 @@ impl PaywallPage {
         Ok(self)
     }
 
-    /// Whether the page says that it is about test money. Otherwise the networks tell.
+    /// Whether networks that this crate does not know are test networks, as a local chain is. Of those it knows, it is known.
     #[must_use]
     pub fn testnet(mut self, testnet: bool) -> Self {
         self.testnet = Some(testnet);

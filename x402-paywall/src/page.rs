@@ -64,7 +64,7 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visited<'_>, now: u64) -> Rende
     Rendered { html, headers: headers(&nonce, &facts) }
 }
 
-/// What the script is told. The offer is the header's own text, so that what is answered is exactly what was offered.
+/// What the script is told. The offer is what the header says, without its base64.
 fn data(page: &PaywallPage, facts: &Facts, visit: &Visited<'_>, now: u64) -> Value {
     let tokens = facts.ways.iter().zip(&visit.required.accepts).zip(visit.tokens);
     let options: Vec<Value> = tokens
@@ -85,7 +85,7 @@ fn data(page: &PaywallPage, facts: &Facts, visit: &Visited<'_>, now: u64) -> Val
         })
         .collect();
     json!({
-        "required": visit.encoded,
+        "required": visit.required,
         "options": options,
         "now": now,
         "bar": *BAR,
@@ -158,30 +158,47 @@ fn without_comments(source: &str) -> String {
     lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
-/// Lines whose only literals are plain strings do without their spaces beside punctuation, too; all others stay.
+/// Lines without regular expressions, escapes, and texts in texts do without their spaces beside punctuation, too; all
+/// others stay. No statement ends where a line does that ends like one of these.
 fn script(source: &str) -> String {
     let lines = without_comments(source);
-    let plain =
-        |line: &str| !line.contains(['`', '\'', '/', '\\']) && line.matches('"').count().is_multiple_of(2);
-    let squeezed = lines.lines().map(|line| if plain(line) { squeeze(line) } else { line.to_owned() });
-    squeezed.fold(String::with_capacity(lines.len()), |text, line| text + &line + "\n")
+    let even = |line: &str, quote: char| line.matches(quote).count().is_multiple_of(2);
+    let plain = |line: &str| {
+        !line.contains(['/', '\\'])
+            && ['"', '\'', '`'].iter().all(|quote| even(line, *quote))
+            && line.matches('`').count() <= 2
+    };
+    lines.lines().fold(String::with_capacity(lines.len()), |mut text, line| {
+        if plain(line) {
+            squeeze(line, &mut text);
+        } else {
+            text.push_str(line);
+        }
+        if !text.ends_with(['{', '(', '[', ',', ';', '=', '?', ':', '&', '|']) {
+            text.push('\n');
+        }
+        text
+    })
 }
 
 /// `+` and `-` are not among them: `a + +b` is not `a++b`.
-fn squeeze(line: &str) -> String {
+fn squeeze(line: &str, squeezed: &mut String) {
     const PUNCTUATION: &[char] =
         &['{', '}', '(', ')', '[', ']', ',', ';', ':', '=', '<', '>', '?', '&', '|', '!'];
-    let mut squeezed = String::with_capacity(line.len());
-    let (mut quoted, mut chars) = (false, line.chars().peekable());
+    let (mut quoted, mut last, mut chars) = (None, '\n', line.chars().peekable());
     while let Some(char) = chars.next() {
-        quoted ^= char == '"';
+        match quoted {
+            Some(quote) if quote == char => quoted = None,
+            None if matches!(char, '"' | '\'' | '`') => quoted = Some(char),
+            _ => {}
+        }
         let beside =
-            squeezed.ends_with(PUNCTUATION) || chars.peek().is_some_and(|next| PUNCTUATION.contains(next));
-        if quoted || char != ' ' || !beside {
+            PUNCTUATION.contains(&last) || chars.peek().is_some_and(|next| PUNCTUATION.contains(next));
+        if quoted.is_some() || char != ' ' || !beside {
             squeezed.push(char);
+            last = char;
         }
     }
-    squeezed
 }
 
 /// Style sheets have no strings in which a space beside punctuation would count.

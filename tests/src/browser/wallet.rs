@@ -65,6 +65,7 @@ pub(super) type Told = Option<(&'static str, Value)>;
 
 const SIGN: &str = "eth_signTypedData_v4";
 const CONNECT: &str = "eth_requestAccounts";
+const READ: &str = "eth_call";
 const SWITCH: &str = "wallet_switchEthereumChain";
 const ADD: &str = "wallet_addEthereumChain";
 
@@ -135,6 +136,12 @@ impl Wallet {
     #[must_use]
     pub fn on_switch(self, answers: impl IntoIterator<Item = Answer>) -> Self {
         self.on(SWITCH, answers)
+    }
+
+    /// The same when the page reads from a contract.
+    #[must_use]
+    pub fn on_read(self, answers: impl IntoIterator<Item = Answer>) -> Self {
+        self.on(READ, answers)
     }
 
     /// The same when the page makes a network known.

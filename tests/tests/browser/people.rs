@@ -48,7 +48,7 @@ async fn germans_read_german(stack: Stack) {
     person.click("#pay").await.unwrap();
     person.sees("paid").await;
     let paid = person.text("main").await.unwrap();
-    for (text, words) in [(offer, "Testnetz"), (rejected, "Nichts wurde bezahlt"), (paid, "Beleg")] {
+    for (text, words) in [(offer, "Testnetz"), (rejected, "Nichts wurde unterschrieben"), (paid, "Beleg")] {
         assert!(text.contains(words), "{words} in {text}");
         assert!(
             !["wallet.", " you ", "Receipt", "Pay "].iter().any(|english| text.contains(english)),

@@ -5,17 +5,27 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use x402_core::{gate::exact_with, network::BASE_SEPOLIA};
-use x402_tests::{browser::Answer, chain};
+use x402_core::{
+    gate::exact_with,
+    network::{BASE, BASE_SEPOLIA},
+};
+use x402_tests::{
+    Chain,
+    browser::{Answer, Setup},
+    chain,
+};
 
 use crate::{
     harness::{Case, Stack, case},
-    market::{Market, Person, cent, shelves},
+    market::{Market, Person, cent, page, shelves},
     till::Act,
 };
 
 pub const CASES: &[Case] = &[
     case!(a_payment_that_is_not_valid_is_paid_anew),
+    case!(what_was_made_all_the_same_is_not_paid_again),
+    case!(what_the_chain_does_not_tell_is_not_paid_unasked),
+    case!(another_account_is_not_asked_after_a_refusal).once(),
     case!(a_settlement_that_fails_is_asked_for_again),
     case!(a_slow_settlement_is_waited_for),
     case!(a_pending_settlement_is_asked_for_again),
@@ -27,6 +37,9 @@ pub const CASES: &[Case] = &[
     case!(who_leaves_and_comes_back_has_paid_once),
     case!(two_tabs_pay_once),
     case!(another_price_is_shown_before_it_is_paid),
+    case!(every_change_of_the_offer_is_said).once(),
+    case!(a_reload_shows_what_was_signed).once(),
+    case!(another_account_meanwhile_is_not_shown).once(),
 ];
 
 async fn a_payment_that_is_not_valid_is_paid_anew(stack: Stack) {
@@ -35,12 +48,92 @@ async fn a_payment_that_is_not_valid_is_paid_anew(stack: Stack) {
     let wallet = market.wallet();
     let person = market.opens("/article", &wallet).await;
     person.pays().await;
-    person.reads("failed", "alert", "The signature was not accepted").await;
+    person.reads("failed", "alert", "the signature was not accepted").await;
     market.sold(0).await;
     person.click("#pay").await.unwrap();
     person.has_the_article().await;
+    let nonces: Vec<_> = wallet.signed().iter().map(|typed| typed["message"]["nonce"].clone()).collect();
+    assert!(
+        nonces.len() == 2 && nonces[0] == nonces[1],
+        "the token takes one of the two at most: {nonces:?}"
+    );
+    market.sold(1).await;
+    person.behaved();
+}
+
+/// The first payment is answered, and the page is told that it came too late: a server that forgot what it had done.
+const FORGETFUL: &str = "const { fetch: ask } = window; let times = 0;
+    window.fetch = async (url, how) => {
+        const response = await ask(url, how);
+        if (!how?.headers?.['payment-signature'] || times++) return response;
+        const stranger = await ask(url, { headers: { accept: 'application/json' } });
+        const offer = JSON.parse(atob(stranger.headers.get('payment-required')));
+        offer.error = 'invalid_exact_evm_payload_authorization_valid_before';
+        const headers = { 'content-type': 'application/json', 'payment-required': btoa(JSON.stringify(offer)) };
+        return new Response('{}', { status: 402, headers });
+    };";
+
+async fn what_was_made_all_the_same_is_not_paid_again(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet();
+    let person = market.person(&wallet).await;
+    person.before_each_page(FORGETFUL).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.reads("failed", "alert", "did not accept the payment").await;
+    assert!(!person.text("main").await.unwrap().contains("Nothing was paid"), "it was");
+    market.sold(1).await;
+    person.click("#pay").await.unwrap();
+    person.reads("used", "status", "The network says that this payment has been made").await;
+    assert_eq!(wallet.sign_calls(), 1);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn what_the_chain_does_not_tell_is_not_paid_unasked(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_read([Answer::Yes, Answer::Fail(-32005, "rate limited")]);
+    let person = market.person(&wallet).await;
+    person.before_each_page(FORGETFUL).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.sees("failed").await;
+    for _ in 0..2 {
+        person.click("#pay").await.unwrap();
+        person.reads("unsure", "alert", "could not be found out whether your earlier payment").await;
+    }
+    assert_eq!(wallet.sign_calls(), 1);
+    // Who pays anew does so knowingly, and where it is the same account the token still forbids it.
+    person.click("#anew").await.unwrap();
+    person.pays().await;
+    person.sees("used").await;
     assert_eq!(wallet.sign_calls(), 2);
     market.sold(1).await;
+    person.behaved();
+}
+
+async fn another_account_is_not_asked_after_a_refusal(stack: Stack) {
+    let market = Market::open(stack).await;
+    let stranger = chain::stranger().address();
+    market.chain.mint(stranger, 10_000).await.unwrap();
+    market.till.on_verify([Act::No("invalid_exact_evm_payload_signature"), Act::Yes]);
+    let (wallet, other) = (market.wallet(), market.wallet_of("Rabbit", stranger));
+    let setup = Setup { wallets: vec![wallet.clone(), other.clone()], ..Setup::default() };
+    let person = market.opens("/data", setup).await;
+    person.sees("choosing").await;
+    person.click("#wallets label:nth-of-type(1)").await.unwrap();
+    person.pays().await;
+    person.sees("failed").await;
+    person.click("#wallets label:nth-of-type(2)").await.unwrap();
+    person.click("#pay").await.unwrap();
+    person.sees("unsure").await;
+    assert_eq!((wallet.sign_calls(), other.sign_calls()), (1, 0));
+    person.click("#anew").await.unwrap();
+    person.pays().await;
+    person.sees("paid").await;
+    let nonces = [wallet.signed(), other.signed()].map(|signed| signed[0]["message"]["nonce"].clone());
+    assert_ne!(nonces[0], nonces[1]);
+    assert_eq!(market.chain.transfers(chain::merchant().address()).await.unwrap(), 1);
     person.behaved();
 }
 
@@ -255,4 +348,80 @@ async fn another_price_is_shown_before_it_is_paid(stack: Stack) {
     person.has_the_article().await;
     market.sold(1).await;
     person.behaved();
+}
+
+async fn every_change_of_the_offer_is_said(stack: Stack) {
+    for (change, state, words, signatures) in [
+        ("payTo = '0x000000000000000000000000000000000000dEaD'", "price-changed", "It is paid to 0x0000", 1),
+        ("maxTimeoutSeconds = 7200", "price-changed", "Your signature would be valid for 2 hours now", 1),
+        ("maxTimeoutSeconds = 60", "failed", "did not accept the payment", 1),
+        ("extra = { assetTransferMethod: 'permit2' }", "failed", "not offered in this way any more", 1),
+        ("scheme = 'upto'", "failed", "not offered in this way any more", 1),
+        ("maxTimeoutSeconds = 315360000", "price-changed", "87600 hours now", 1),
+    ] {
+        let market = Market::open(stack).await;
+        let wallet = market.wallet();
+        let person = market.person(&wallet).await;
+        let changed =
+            FORGETFUL.replace("offer.error =", &format!("offer.accepts[0].{change}; offer.error ="));
+        person
+            .before_each_page(
+                &changed.replace("times++) return response", "times++) return response; how = {}"),
+            )
+            .await
+            .unwrap();
+        person.open(&market.serving.url("/data")).await.unwrap();
+        person.pays().await;
+        person.reads(state, "alert", words).await;
+        if change.contains("7200") {
+            assert_eq!(person.text("#valid").await.unwrap(), "2 hours");
+        }
+        if change.contains("315360000") {
+            person.click("#pay").await.unwrap();
+            person.reads("unpayable", "alert", "24 hours at most").await;
+        }
+        assert_eq!(wallet.sign_calls(), signatures, "{change}");
+        person.behaved();
+    }
+}
+
+async fn a_reload_shows_what_was_signed(stack: Stack) {
+    let (payer, merchant) = (chain::payer().address(), chain::merchant().address());
+    let base = Chain::start_with(8453).await.unwrap();
+    base.mint(payer, 1_000_000).await.unwrap();
+    let charge = exact_with(|_| async { Ok("$0.01") }).on(BASE_SEPOLIA).to(merchant);
+    let charge = charge.or(exact_with(|_| async { Ok("$0.02") }).on(BASE).to(merchant));
+    let market = Market::with(stack, shelves(&charge), page(), &[(&base, BASE)]).await;
+    market.till.on_settle([Act::Wait]);
+    let wallet = market.wallet().with(&base);
+    let person = market.opens("/data", &wallet).await;
+    person.sees("idle").await;
+    person.click("#options label:nth-of-type(2)").await.unwrap();
+    person.pays().await;
+    market.till.settle_begun(1).await;
+    person.reload().await.unwrap();
+    person.sees("settling").await;
+    assert_eq!(person.text("#price").await.unwrap(), "$0.02");
+    assert!(person.text("#amount").await.unwrap().ends_with("on Base"));
+    let picked = "document.querySelector('input[name=option]:checked').value";
+    assert_eq!(person.evaluate(picked).await.unwrap(), "1");
+    assert!(person.text("#account").await.unwrap().contains("Account"));
+}
+
+async fn another_account_meanwhile_is_not_shown(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_sign([Answer::Hang]);
+    let person = market.person(&wallet).await;
+    let listen = "addEventListener('eip6963:announceProvider', ({ detail: { provider } }) => {
+        const { on } = provider;
+        provider.on = (event, tell) => { if (event === 'accountsChanged') window.change = tell; on?.call(provider, event, tell) };
+    }, true)";
+    person.before_each_page(listen).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    wallet.sign_begun(1).await;
+    person.sees("signing").await;
+    let shown = person.text("#account").await.unwrap();
+    person.evaluate("change(['0x1111111111111111111111111111111111111111']), 1").await.unwrap();
+    assert_eq!(person.text("#account").await.unwrap(), shown);
 }

@@ -68,7 +68,7 @@ async fn no_in_the_wallet_pays_nothing(stack: Stack) {
     let wallet = market.wallet().on_sign([Answer::Reject, Answer::Yes]);
     let person = market.opens("/article", &wallet).await;
     person.pays().await;
-    person.reads("rejected", "status", "You said no in your wallet. Nothing was paid.").await;
+    person.reads("rejected", "status", "You said no in your wallet. Nothing was signed.").await;
     market.sold(0).await;
     assert_eq!(market.till.settle_calls(), 0);
     person.click("#pay").await.unwrap();

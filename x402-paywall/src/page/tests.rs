@@ -3,7 +3,6 @@ use serde_json::json;
 use x402_core::{
     asset::{Token, default_token},
     payment::PaymentRequired,
-    wire,
 };
 
 use super::*;
@@ -58,13 +57,7 @@ impl Shop {
     }
 
     fn shows(&self, page: &PaywallPage) -> Rendered {
-        let encoded = wire::encode_header(&self.required);
-        let visit = Visited {
-            required: &self.required,
-            encoded: encoded.to_str().unwrap(),
-            tokens: &self.tokens,
-            headers: &self.headers,
-        };
+        let visit = Visited { required: &self.required, tokens: &self.tokens, headers: &self.headers };
         render(page, &visit, 1_800_000_000)
     }
 }
@@ -115,7 +108,8 @@ fn the_facts_are_readable_without_a_script() {
         "0.01\u{a0}USDC on Base",
         "USDC · Polygon",
         "0x2096…287C",
-        "5 minutes after you sign",
+        "Your signature is valid for",
+        "5 minutes",
         "<noscript>",
     ] {
         assert!(html.contains(fact), "{fact}");
@@ -136,16 +130,26 @@ fn it_speaks_german_to_those_who_ask_for_it() {
 }
 
 #[test]
-fn test_money_is_told_by_the_network_unless_set() {
+fn test_money_is_told_by_the_network_and_set_only_where_that_is_not_known() {
     for (networks, set, banner) in [
         (&["eip155:84532"][..], None, true),
         (&["eip155:8453"], None, false),
         (&["eip155:84532", "eip155:8453"], None, false),
-        (&["eip155:84532"], Some(false), false),
-        (&["eip155:8453"], Some(true), true),
+        (&["eip155:84532"], Some(false), true),
+        (&["eip155:8453"], Some(true), false),
+        (&["eip155:84532", "eip155:8453"], Some(true), false),
+        (&["eip155:999"], None, false),
+        (&["eip155:999"], Some(true), true),
+        (&["eip155:999"], Some(false), false),
     ] {
         let page = set.into_iter().fold(PaywallPage::new(), PaywallPage::testnet);
-        let html = Shop::article(networks).shows(&page).html;
+        let known: Vec<_> =
+            networks.iter().map(|id| if *id == "eip155:999" { "eip155:8453" } else { id }).collect();
+        let mut shop = Shop::article(&known);
+        for (option, id) in shop.required.accepts.iter_mut().zip(networks) {
+            option.network = id.parse().unwrap();
+        }
+        let html = shop.shows(&page).html;
         assert_eq!(html.contains(r#"<p id="testnet">"#), banner, "{networks:?} {set:?}");
     }
 }
@@ -192,8 +196,7 @@ fn hostile_words_stay_words() {
         }
         assert_eq!(html.matches("<script").count(), 2, "{hostile}");
         assert_eq!(html.matches("<!--").count(), 0, "{hostile}");
-        let encoded = wire::encode_header(&shop.required);
-        assert_eq!(script_data(&html)["required"], encoded.to_str().unwrap());
+        assert_eq!(script_data(&html)["required"], serde_json::to_value(&shop.required).unwrap());
         assert!(headers.iter().all(|(_, value)| !value.to_str().unwrap().contains("alert")));
     }
 }
@@ -235,7 +238,7 @@ fn the_policy_lets_nothing_run_but_the_pages_own() {
 }
 
 #[test]
-fn the_longest_page_is_below_40_kb() {
+fn the_longest_page_is_below_48_kb() {
     let many = ["eip155:8453", "eip155:84532", "eip155:1", "eip155:137", "eip155:42161", "eip155:43114"];
     let description = "An article with a description that tells at some length what is in it. ".repeat(4);
     let resource = json!({
@@ -248,10 +251,10 @@ fn the_longest_page_is_below_40_kb() {
     let page = settings("The Example Newspaper", &"A word of the publisher. ".repeat(12));
     for shop in [Shop::selling(resource.clone(), &many), Shop::selling(resource.clone(), &many).in_german()] {
         let longest = shop.shows(&page).html.len();
-        assert!(longest < 40_000, "{longest} bytes");
+        assert!(longest < 48_000, "{longest} bytes");
     }
     let usual = Shop::article(&["eip155:8453"]).shows(&PaywallPage::new()).html.len();
-    assert!(usual < 34 * 1024, "{usual} bytes");
+    assert!(usual < 40 * 1024, "{usual} bytes");
 }
 
 #[test]
@@ -271,9 +274,12 @@ fn sources_lose_what_a_browser_does_without_and_nothing_else() {
     assert_eq!(
         script(source),
         // A slash may begin a regular expression.
-        "const a = { b: \"c : /\" };\nif(a)b=c + +d;\nx(({z}));\n",
+        "const a = { b: \"c : /\" };if(a)b=c + +d;x(({z}));",
     );
-    assert_eq!(script("f(\" = \", a);"), "f(\" = \",a);\n");
+    assert_eq!(script("f(\" = \", a)"), "f(\" = \",a)\n");
+    assert_eq!(script("f(`${a ? b : c} = `, '\\\\ , ')"), "f(`${a ? b : c} = `, '\\\\ , ')\n");
+    assert_eq!(script("f(`${a ? b : c} = `, a)"), "f(`${a ? b : c} = `,a)\n");
+    assert_eq!(script("a\n? b\n: c"), "a\n?b\n:c\n");
     assert_eq!(
         style("/** A. */\na, b {\n  color: red;\n  margin: 0 1px;\n}\n"),
         "a,b{color:red;margin:0 1px}"
