@@ -9,6 +9,7 @@
 const REPEATS = 8;
 const LONGEST_PAUSE = 10;
 const LONGEST_REQUEST = 90_000;
+const LONGEST_BODY = 300_000;
 const LONGEST_READ = 10_000;
 const MARGIN = 60;
 const LONGEST_SIGNATURE = 86_400;
@@ -22,11 +23,20 @@ export function encode(value) {
   return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }
 
+/** @param {string | null | undefined} text @returns {any} */
+export function parse(text) {
+  try {
+    return JSON.parse(text ?? "");
+  } catch {
+    return null;
+  }
+}
+
 /** @param {string | null} text @returns {any} */
 export function decode(text) {
   try {
     const bytes = Uint8Array.from(atob(text ?? ""), (char) => char.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes));
+    return parse(new TextDecoder().decode(bytes));
   } catch {
     return null;
   }
@@ -343,6 +353,7 @@ function start() {
       pay = busy || asks.includes(state),
       retry = state === "waiting",
       anew = state === "used",
+      cancel = busy && ["connecting", "signing", "wrong-network"].includes(state),
     } = {},
   ) {
     main.dataset.state = state;
@@ -351,7 +362,7 @@ function start() {
     $("pay").textContent = busy ? say("busy") : say("pay", { price: $("price").textContent ?? "" });
     $("pay").ariaDisabled = String(busy);
     const lost = document.activeElement;
-    for (const [id, shown] of Object.entries({ pay, retry, anew, onramp: false })) $(id).hidden = !shown;
+    for (const [id, shown] of Object.entries({ pay, retry, anew, cancel, onramp: false })) $(id).hidden = !shown;
     // While a payment stands, there is no other way to pay.
     for (const [id, disabled] of Object.entries({ options: busy || standing(), wallets: busy }))
       if ($(id)) /** @type {HTMLFieldSetElement} */ ($(id)).disabled = Boolean(disabled);
@@ -410,21 +421,35 @@ function start() {
   }
 
   /** @param {Payment} payment */
-  const explored = ({ receipt, explorer }) => (explorer?.startsWith("https://") ? explorer + receipt?.transaction : "");
+  const explored = ({ receipt, explorer }) =>
+    receipt?.transaction && explorer?.startsWith("https://") ? explorer + receipt.transaction : "";
 
   /** @param {Payment} payment */
   function showReceipt(payment) {
-    $("receipt").hidden = !payment.receipt;
+    const transaction = payment.receipt?.transaction ?? "";
+    $("receipt").hidden = false;
     $("receipt-amount").textContent = payment.price;
-    $("receipt-transaction").textContent = payment.receipt?.transaction ?? "";
+    $("receipt-transaction").textContent = transaction;
+    $("receipt-evidence").textContent = evidence(payment);
+    const rows = { "receipt-transaction": transaction, "receipt-evidence": !transaction };
+    for (const [id, shown] of Object.entries(rows)) {
+      const row = $(id).closest("div");
+      if (row) row.hidden = !shown;
+    }
     link("receipt-link").href = explored(payment);
     link("receipt-link").hidden = !explored(payment);
     $("copy-receipt").onclick = () => copy(inWords(payment), $("copy-receipt"), $("receipt-transaction"));
   }
 
+  /** By what the site finds a payment whose transaction is not known. @param {Payment} payment */
+  const evidence = ({ from, nonce, signedAt }) =>
+    say("evidence", { account: from, nonce, time: new Date(signedAt).toISOString() });
+
   /** @param {Payment} payment */
   const inWords = (payment) =>
-    [title, location.href, payment.price, payment.receipt?.transaction, explored(payment)].join("\n").trim();
+    [title, location.href, payment.price, payment.receipt?.transaction, explored(payment), evidence(payment)]
+      .filter(Boolean)
+      .join("\n");
 
   async function copy(/** @type {string} */ text, /** @type {HTMLElement} */ button, /** @type {HTMLElement} */ shown) {
     try {
@@ -522,11 +547,11 @@ function start() {
   }
 
   /** @param {Provider} provider @param {Option} option @param {string} chainId */
-  async function goTo(provider, option, chainId) {
+  async function goTo(provider, option, chainId, step = show) {
     const there = async () => BigInt(await provider.request({ method: "eth_chainId" })) === BigInt(chainId);
     const change = () => provider.request({ method: "wallet_switchEthereumChain", params: [{ chainId }] });
     if (await there()) return;
-    show("wrong-network", { busy: true, status: say("switching", option) });
+    step("wrong-network", { busy: true, status: say("switching", option) });
     try {
       await change().catch(async (error) => {
         const unknown =
@@ -564,8 +589,16 @@ function start() {
   const random = (/** @type {number} */ length) =>
     Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-  /** @param {Payment | null} earlier @returns {Promise<Payment>} */
-  async function sign(earlier) {
+  /**
+   * What comes of a run that was cancelled meanwhile goes nowhere.
+   * @param {Payment | null} earlier @param {{ cancelled: boolean }} run @returns {Promise<Payment>}
+   */
+  async function sign(earlier, run) {
+    const goesOn = () => {
+      if (run.cancelled) throw new Stop("idle", "");
+    };
+    /** @type {typeof show} */
+    const step = (state, more) => (goesOn(), show(state, more));
     const index = Number(picked("option"));
     const [accepted, option] = [accepts[index], data.options[index]];
     const { network, asset, amount } = accepted;
@@ -574,17 +607,19 @@ function start() {
     if (!payable(accepted)) throw new Stop("unpayable", say("unpayable"));
     if (accepted.maxTimeoutSeconds > LONGEST_SIGNATURE)
       throw new Stop("unpayable", say("too-long", { time: duration(accepted.maxTimeoutSeconds) }));
-    show("connecting");
+    step("connecting");
     const [from] = await provider.request({ method: "eth_requestAccounts" });
     if (!/^0x[0-9a-f]{40}$/i.test(from)) throw new Stop("failed", say("no-account"), { pay: true });
+    goesOn();
     showAccount(from);
-    await goTo(provider, option, "0x" + BigInt(network.slice(7)).toString(16));
+    await goTo(provider, option, "0x" + BigInt(network.slice(7)).toString(16), step);
     let nonce = "0x" + random(32);
     if (earlier) {
       // The server refused it; the token has the last word on whether it is spent (`authorizationState`).
       const { option: was, from: payer, validBefore, waived } = earlier;
       const spent =
         was.network === network ? await read(provider, was.asset, "0xe94a0102", payer, earlier.nonce) : null;
+      goesOn();
       if (spent) {
         const paid = { ...earlier, refused: false, paid: Date.now() };
         save(paid);
@@ -599,6 +634,7 @@ function start() {
       if (replaces) nonce = earlier.nonce;
     }
     const balance = await read(provider, asset, "0x70a08231", from);
+    goesOn();
     if (balance !== null && balance < BigInt(amount)) {
       offerOnramp(from, network);
       const [has, needs] = [balance, amount].map((amount) => money(option, amount, true));
@@ -613,7 +649,7 @@ function start() {
       validBefore: `${validBefore}`,
       nonce,
     };
-    show("signing");
+    step("signing");
     let signature = await provider.request({
       method: "eth_signTypedData_v4",
       params: [from, JSON.stringify(typedData(accepted, authorization))],
@@ -683,7 +719,14 @@ function start() {
   const buy = () =>
     alone(async () => {
       if (!standing()) {
-        const payment = await sign(load());
+        const run = { cancelled: false };
+        const cancelled = new Promise((_, stop) => {
+          $("cancel").onclick = () => {
+            run.cancelled = true;
+            stop(new Stop("idle", "", { status: say("cancelled") }));
+          };
+        });
+        const payment = /** @type {Payment} */ (await Promise.race([sign(load(), run), cancelled]));
         // Without locks another tab may have been faster; then what was signed here goes nowhere.
         if (!standing()) save(payment);
       }
@@ -699,17 +742,25 @@ function start() {
     show("settling");
     for (let attempt = 0; ; attempt++) {
       const abort = new AbortController();
-      const timer = setTimeout(() => abort.abort(), LONGEST_REQUEST);
-      const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
+      const limit = (/** @type {number} */ time) => setTimeout(() => abort.abort(), time);
+      let timer = limit(LONGEST_REQUEST);
+      const here = location.origin + location.pathname + location.search;
+      /** @type {RequestInit} */
+      const ours = { mode: "same-origin", credentials: "same-origin", cache: "no-store" };
       /** @type {Response | null} */
-      const response = await fetch(location.origin + location.pathname + location.search, {
-        headers: { accept, "payment-signature": payment.header },
-        mode: "same-origin",
-        credentials: "same-origin",
-        cache: "no-store",
+      const response = await fetch(here, {
+        ...ours,
+        headers: { accept: "text/html,image/avif,image/webp,*/*;q=0.8", "payment-signature": payment.header },
         signal: abort.signal,
       }).catch(() => null);
       clearTimeout(timer);
+      timer = limit(LONGEST_BODY);
+      const body = (await response?.blob().catch(() => null)) ?? null;
+      clearTimeout(timer);
+      // Where the server is there for others, it may have sent this to another origin, where no page can follow it.
+      const signal = AbortSignal.timeout(LONGEST_READ);
+      if (!response && !abort.signal.aborted)
+        payment.lost = Boolean(await fetch(here, { ...ours, method: "HEAD", signal }).catch(() => null));
       const header = (/** @type {string} */ name) => response?.headers.get(name) ?? null;
       const status = response?.status ?? 503;
       /** @type {Settlement | null} */
@@ -718,7 +769,8 @@ function start() {
       /** @type {Offer | null} */
       const next = decode(header("payment-required"));
       const type = header("content-type") ?? "";
-      const error = status >= 400 && /json/.test(type) ? (await response?.json().catch(() => null))?.error : undefined;
+      const json = status >= 400 && /json/.test(type) ? await body?.text() : undefined;
+      const error = parse(json)?.error;
       let verdict = judge({ status, settlement, offer: next, html: /html/.test(type), error });
       const expired = now() > payment.validBefore + MARGIN;
       if (verdict === "unseen") verdict = expired ? "refused" : "failed";
@@ -727,14 +779,16 @@ function start() {
       if (settlement?.success || verdict === "used") payment.paid ??= Date.now();
       save({ ...payment, refused: verdict === "refused" });
       const code = String(settlement?.errorReason ?? error ?? next?.error ?? status);
-      if (verdict === "paid") return take(/** @type {Response} */ (response), payment);
-      if (verdict === "used") return (show("used"), showReceipt(payment));
+      if (verdict === "paid") return take(/** @type {Response} */ (response), body, payment);
+      if (payment.receipt || verdict === "used") showReceipt(payment);
+      const lost = payment.lost ? say("lost") : "";
+      if (verdict === "used") return show("used", { alert: lost, status: say("used") });
       const unpaid = settlement?.success === false && !settlement.transaction;
       if (verdict === "refused") return refused(/** @type {Offer} */ (next), payment, reason(code, "refused", unpaid));
       if (verdict === "failed")
         return show("failed", { alert: reason(code, "status", unpaid), retry: true, anew: expired });
-      if (attempt >= REPEATS) return show("waiting");
-      show("settling", { status: say(response ? "still-settling" : "offline") });
+      if (attempt >= REPEATS) return show("waiting", { alert: lost, status: say("waiting") });
+      show("settling", { status: response ? say("still-settling") : lost || say("offline") });
       await new Promise((resolve) => setTimeout(resolve, 1000 * pause(header("retry-after"), attempt)));
     }
   }
@@ -782,13 +836,13 @@ function start() {
 
   // ---- What was bought, shown
 
-  /** @param {Response} response @param {Payment} payment */
-  async function take(response, payment) {
+  /** @param {Response} response @param {Blob | null} blob @param {Payment} payment */
+  async function take(response, blob, payment) {
     const type = (response.headers.get("content-type") ?? "").toLowerCase();
     const mime = type.split(";")[0].trim();
     const disposition = response.headers.get("content-disposition");
     const attached = /^\s*attachment/i.test(disposition ?? "");
-    const blob = await response.blob().catch(() => null);
+    if (payment.receipt) showReceipt(payment);
     if (!blob) return show("failed", { alert: say("broken"), retry: true });
     const text = async () => {
       const bytes = await blob.arrayBuffer();
@@ -821,7 +875,6 @@ function start() {
         make("pre", { tabIndex: 0, textContent: mime.endsWith("json") ? indent(await text()) : await text() }),
       );
     else if (blob.size) file.click();
-    showReceipt(payment);
     show("paid");
     $("purchase").hidden = true;
     $("bought").hidden = false;

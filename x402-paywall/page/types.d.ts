@@ -63,6 +63,8 @@ export interface Payment {
   price: string;
   explorer?: string;
   refused?: boolean;
+  /** No answer came, though the server was there. */
+  lost?: boolean;
   /** The person pays anew, though nobody could say whether this was paid. */
   waived?: boolean;
   paid?: number;
@@ -97,5 +99,6 @@ export interface Shown {
   pay?: boolean;
   retry?: boolean;
   anew?: boolean;
+  cancel?: boolean;
   busy?: boolean;
 }

@@ -106,6 +106,8 @@ pub(crate) struct PageTexts {
     pub(crate) receipt: String,
     pub(crate) receipt_amount: String,
     pub(crate) receipt_transaction: String,
+    pub(crate) receipt_evidence: String,
+    pub(crate) cancel: String,
     pub(crate) copy: String,
     pub(crate) explorer: String,
 }

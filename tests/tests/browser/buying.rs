@@ -137,7 +137,7 @@ async fn what_was_bought_is_not_bought_again_by_a_reload(stack: Stack) {
     person.sees("paid").await;
     for _ in 0..2 {
         person.reload().await.unwrap();
-        person.reads("used", "status", "You have paid for this already").await;
+        person.reads("used", "status", "this payment has been used").await;
         assert!(!person.shows("#pay").await);
         assert_eq!(person.text("#receipt-transaction").await.unwrap(), market.transaction().await);
     }

@@ -37,6 +37,8 @@ pub const CASES: &[Case] = &[
     case!(who_leaves_and_comes_back_has_paid_once),
     case!(two_tabs_pay_once),
     case!(another_price_is_shown_before_it_is_paid),
+    case!(an_answer_that_went_elsewhere_is_not_called_offline),
+    case!(an_answer_that_never_ends_is_given_up).once(),
     case!(every_change_of_the_offer_is_said).once(),
     case!(a_reload_shows_what_was_signed).once(),
     case!(another_account_meanwhile_is_not_shown).once(),
@@ -299,7 +301,7 @@ async fn who_leaves_and_comes_back_has_paid_once(stack: Stack) {
             person.has_the_article().await;
         } else {
             // The answer was made and sent to nobody. Where the charge is not `idempotent`, none is kept.
-            person.reads("used", "status", "You have paid for this already").await;
+            person.reads("used", "status", "this payment has been used").await;
             assert_eq!(person.text("#receipt-transaction").await.ok().as_deref(), Some(""));
         }
         assert_eq!((wallet.sign_calls(), market.till.settle_calls()), (1, 1));
@@ -424,4 +426,54 @@ async fn another_account_meanwhile_is_not_shown(stack: Stack) {
     let shown = person.text("#account").await.unwrap();
     person.evaluate("change(['0x1111111111111111111111111111111111111111']), 1").await.unwrap();
     assert_eq!(person.text("#account").await.unwrap(), shown);
+}
+
+async fn an_answer_that_went_elsewhere_is_not_called_offline(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet();
+    let person = market.person(&wallet).await;
+    // So a redirect to another origin looks to the page.
+    let gone = "const { fetch: ask } = window; let times = 0;
+        window.fetch = async (url, how) => {
+            const response = await ask(url, how);
+            if (how?.headers?.['payment-signature'] && !times++) throw new TypeError('Failed to fetch');
+            return response;
+        };";
+    person.before_each_page(gone).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.reads("used", "status", "this payment has been used").await;
+    person.reads("used", "alert", "to another address").await;
+    let receipt = person.text("#receipt").await.unwrap();
+    let account = chain::payer().address().to_string();
+    let nonce = wallet.signed()[0]["message"]["nonce"].as_str().unwrap().to_owned();
+    assert!(
+        receipt.to_lowercase().contains(&account.to_lowercase()) && receipt.contains(&nonce),
+        "{receipt}"
+    );
+    assert_eq!(wallet.sign_calls(), 1);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn an_answer_that_never_ends_is_given_up(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet();
+    let person = market.person(&wallet).await;
+    let endless = "const { fetch: ask, setTimeout: later } = window;
+        window.setTimeout = (task, time) => later(task, time === 300000 ? 100 : time);
+        window.fetch = async (url, how) => {
+            const response = await ask(url, how);
+            if (!how?.headers?.['payment-signature']) return response;
+            const stop = (stream) => how.signal.addEventListener('abort', () => stream.error(how.signal.reason));
+            return new Response(new ReadableStream({ start: stop }), response);
+        };";
+    person.before_each_page(endless).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.reads("failed", "alert", "its answer broke off").await;
+    assert!(person.shows("#retry").await && person.shows("#receipt").await);
+    assert_eq!(person.text("#receipt-transaction").await.unwrap(), market.transaction().await);
+    market.sold(1).await;
+    person.behaved();
 }

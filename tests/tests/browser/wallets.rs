@@ -21,6 +21,8 @@ pub const CASES: &[Case] = &[
     case!(who_stays_on_the_wrong_network_pays_nothing),
     case!(too_little_money_is_said_before_signing),
     case!(a_wallet_in_trouble_pays_nothing),
+    case!(who_cancels_pays_nothing),
+    case!(a_wallet_that_reads_nothing_is_not_waited_for).once(),
 ];
 
 async fn without_a_wallet_it_says_what_to_do(stack: Stack) {
@@ -162,6 +164,41 @@ async fn a_wallet_in_trouble_pays_nothing(stack: Stack) {
     person.click("#pay").await.unwrap();
     person.has_the_article().await;
     assert_eq!((wallet.sign_calls(), wallet.signed().len()), (2, 1));
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn who_cancels_pays_nothing(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_connect([Answer::Hang, Answer::Yes]).on_sign([Answer::Wait, Answer::Yes]);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.sees("connecting").await;
+    person.click("#cancel").await.unwrap();
+    person.reads("idle", "status", "Cancelled").await;
+    assert!(!person.shows("#cancel").await);
+    person.click("#pay").await.unwrap();
+    wallet.sign_begun(1).await;
+    person.sees("signing").await;
+    person.click("#cancel").await.unwrap();
+    person.sees("idle").await;
+    // What is signed now is thrown away.
+    wallet.let_go();
+    person.click("#pay").await.unwrap();
+    person.has_the_article().await;
+    assert_eq!((wallet.signed().len(), market.till.settle_calls()), (2, 1));
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_wallet_that_reads_nothing_is_not_waited_for(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_read([Answer::Hang]);
+    let person = market.person(&wallet).await;
+    person.is_hasty().await;
+    person.open(&market.serving.url("/article")).await.unwrap();
+    person.pays().await;
+    person.has_the_article().await;
     market.sold(1).await;
     person.behaved();
 }
