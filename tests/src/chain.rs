@@ -61,8 +61,13 @@ impl Chain {
     /// Starts a chain with an id of the caller's choice. The dollar is where USDC is on the chain of that id, under the
     /// name it has there; on an unknown chain it is as on Base Sepolia.
     pub async fn start_with(chain_id: u64) -> anyhow::Result<Self> {
-        let id = chain_id.to_string();
-        let args = ["--host", "127.0.0.1", "--port", "0", "--chain-id", &id];
+        Self::start_at(chain_id, 0).await
+    }
+
+    /// The same, at this port; 0 is any that is free.
+    pub async fn start_at(chain_id: u64, port: u16) -> anyhow::Result<Self> {
+        let (id, port) = (chain_id.to_string(), port.to_string());
+        let args = ["--host", "127.0.0.1", "--port", &port, "--chain-id", &id];
         let listening = |line: &str| line.strip_prefix("Listening on 127.0.0.1:")?.trim().parse::<u16>().ok();
         let (process, port) = Process::start(&binary()?, &args, &[], listening).await?;
         let rpc_url: Url = format!("http://127.0.0.1:{port}").parse()?;

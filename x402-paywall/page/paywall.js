@@ -6,6 +6,7 @@
  * @import { Answer, Data, Offer, Option, Payment, Provider, Requirements, Settlement, Shown, Wallet } from "./types"
  */
 
+const FORMAT = 1;
 const REPEATS = 8;
 const LONGEST_PAUSE = 10;
 const LONGEST_REQUEST = 90_000;
@@ -130,6 +131,22 @@ export function payable(
     [extra?.name, extra?.version].every((text) => text && typeof text === "string") &&
     [undefined, null, "eip3009"].includes(/** @type {any} */ (extra?.assetTransferMethod))
   );
+}
+
+/** A stored payment. What is of another format, or of nobody's, is none. @returns {Payment | null} */
+export function stored(/** @type {string | null} */ text) {
+  const payment = parse(text);
+  const { v, header, option, from, nonce, validBefore, signedAt, price } = payment ?? {};
+  const whole =
+    v === FORMAT &&
+    [header, price].every((text) => typeof text === "string") &&
+    payable(option ?? {}) &&
+    /^0x[0-9a-f]{40}$/i.test(from) &&
+    /^0x[0-9a-f]{64}$/i.test(nonce) &&
+    [validBefore, signedAt].every(Number.isFinite) &&
+    signedAt > 0 &&
+    signedAt < 8e15;
+  return whole ? payment : null;
 }
 
 /** A foreign text without what shows it, or what is beside it, in another order. */
@@ -307,8 +324,8 @@ function start() {
   /** @type {Map<string, Wallet>} */
   const wallets = new Map();
   let busy = false;
-  /** @type {Payment | null} */
-  let unstored = null;
+  /** @type {Payment | null | undefined} */
+  let unstored;
 
   /** The server's clock: what is signed by a wrong one may be over before it begins. */
   const now = () => Date.now() / 1000 + skew;
@@ -393,7 +410,7 @@ function start() {
     $("price").textContent = money(option, amount);
     $("amount").textContent = say("amount", { amount: money(option, amount, true), network: option.network });
     $("payee").textContent = short(payTo);
-    $("payee").title = payTo;
+    $("payee-full").textContent = payTo;
     $("valid").textContent = duration(maxTimeoutSeconds);
   }
 
@@ -462,35 +479,43 @@ function start() {
 
   // ---- The stored payment
 
-  /** @returns {Payment | null} */
-  function load() {
+  const load = () => {
+    if (unstored !== undefined) return unstored;
     try {
-      return JSON.parse(localStorage.getItem(key) ?? "null") ?? unstored;
+      return stored(localStorage.getItem(key));
     } catch {
-      return unstored;
+      return null;
     }
-  }
+  };
 
+  /** Where there is no room, what this tab remembers counts, and nothing older is left for others to find. */
   function save(/** @type {Payment | null} */ payment) {
-    unstored = payment;
-    try {
-      if (payment) localStorage.setItem(key, JSON.stringify(payment));
-      else localStorage.removeItem(key);
-    } catch {
-      // A reload would forget it, so the browser asks first.
-      window.onbeforeunload = payment && !payment.paid && !payment.refused ? (event) => event.preventDefault() : null;
+    const text = payment && JSON.stringify(payment);
+    for (const room of [false, true]) {
+      try {
+        if (room || !text) localStorage.removeItem(key);
+        if (text) localStorage.setItem(key, text);
+        unstored = undefined;
+        window.onbeforeunload = null;
+        return;
+      } catch {
+        unstored = payment;
+      }
     }
+    // A reload would forget it, so the browser asks first.
+    window.onbeforeunload = payment && !payment.paid && !payment.refused ? (event) => event.preventDefault() : null;
   }
 
   /** Answered payments are kept for a day, all others until something is known of them. */
   function tidy() {
     try {
       for (const name of Object.keys(localStorage)) {
-        if (name.startsWith("x402:") && Date.now() - JSON.parse(localStorage[name]).paid > DAY)
-          localStorage.removeItem(name);
+        if (!name.startsWith("x402:")) continue;
+        const payment = stored(localStorage.getItem(name));
+        if (!payment || (payment.paid && Date.now() - payment.paid > DAY)) localStorage.removeItem(name);
       }
     } catch {
-      // What cannot be read is not ours to tidy.
+      // What cannot be read cannot be tidied.
     }
   }
 
@@ -509,6 +534,7 @@ function start() {
     wallets.set(id, { id, name, icon, provider });
     const input = make("input", { type: "radio", name: "wallet", value: id });
     const image = make("img", { alt: "", hidden: !icon.startsWith("data:image/") });
+    image.onerror = () => (image.hidden = true);
     if (!image.hidden) image.src = icon;
     $("wallets").append(make("label", {}, input, image, make("span", { textContent: plain(name).slice(0, 60) })));
     $("wallets").hidden = false;
@@ -660,6 +686,7 @@ function start() {
     const header = encode(answer(offer, accepted, { signature, authorization }, "pay_" + random(16)));
     const price = say("amount", { amount: money(option, amount), network: option.network });
     return {
+      v: FORMAT,
       header,
       option: accepted,
       from,
@@ -939,6 +966,7 @@ function start() {
   showOption();
   look();
   tidy();
+  $("unstarted").hidden = true;
   if (standing()) again();
 }
 

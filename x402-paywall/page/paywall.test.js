@@ -15,6 +15,7 @@ import {
   pause,
   policies,
   sandbox,
+  stored,
   trusted,
   typedData,
 } from "./paywall.js";
@@ -144,6 +145,43 @@ test("what can be signed here is told as the server tells it", () => {
     { extra: { ...good.extra, assetTransferMethod: "permit2" } },
   ])
     assert.ok(!payable({ ...good, ...change }), JSON.stringify(change));
+});
+
+test("what is stored is a payment of this format, or nothing", () => {
+  const address = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+  const payment = {
+    v: 1,
+    header: "e30=",
+    option: {
+      scheme: "exact",
+      network: "eip155:8453",
+      amount: "10000",
+      asset: address,
+      payTo: address,
+      maxTimeoutSeconds: 300,
+      extra: { name: "USD Coin", version: "2" },
+    },
+    from: address,
+    nonce: "0x" + "ab".repeat(32),
+    validBefore: 1800000000,
+    signedAt: 1790000000000,
+    price: "$0.01",
+  };
+  assert.deepEqual(stored(JSON.stringify(payment)), payment);
+  for (const none of [null, "", "5", "{}", "null", "[]", '"x"', "{"]) assert.equal(stored(none), null);
+  for (const change of [
+    { v: undefined },
+    { v: 2 },
+    { header: 1 },
+    { option: undefined },
+    { option: { ...payment.option, payTo: "me" } },
+    { from: "0x" },
+    { nonce: "1" },
+    { validBefore: "1800000000" },
+    { signedAt: 1e300 },
+    { price: {} },
+  ])
+    assert.equal(stored(JSON.stringify({ ...payment, ...change })), null, JSON.stringify(change));
 });
 
 test("foreign texts turn nothing around", () => {

@@ -53,6 +53,8 @@ export interface Settlement {
 
 /** A signed payment as it is stored. */
 export interface Payment {
+  /** The version of this format. */
+  v: number;
   header: string;
   option: Requirements;
   from: string;

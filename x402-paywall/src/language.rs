@@ -98,7 +98,7 @@ pub(crate) struct PageTexts {
     pub(crate) valid: String,
     pub(crate) wallets: String,
     pub(crate) promise: String,
-    pub(crate) noscript: String,
+    pub(crate) unstarted: String,
     pub(crate) retry: String,
     pub(crate) anew: String,
     pub(crate) onramp: String,

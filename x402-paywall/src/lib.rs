@@ -17,10 +17,12 @@
 //! let gate = PaymentGate::builder("https://example.com").facilitator(facilitator).paywall(page.clone());
 //!
 //! let me = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
-//! let archive = exact("$0.10").on(BASE).to(me).describe("An article of 1998")
+//! let archive = exact("$0.10").on(BASE).to(me).describe("An article of 1998").idempotent()
 //!     .paywall(page.extra_text("Articles of this year are free."));
 //! # Ok(()) }
 //! ```
+//!
+//! Let people's charges be `idempotent`: an answer that got lost on its way, or a reload, is given again and not lost.
 //!
 //! What is asked for is told in English or German, as `Accept-Language` has it. The page pays `exact` by EIP-3009 on EVM
 //! chains; other ways to pay are shown, and left to programs.
@@ -81,6 +83,7 @@ pub struct PaywallPage {
     accent: Colour,
     theme: Theme,
     extra_text: Option<String>,
+    language: Option<Language>,
 }
 
 /// Light or dark.
@@ -124,6 +127,7 @@ impl PaywallPage {
             accent: Colour::DEFAULT,
             theme: Theme::Auto,
             extra_text: None,
+            language: None,
         }
     }
 
@@ -206,6 +210,13 @@ impl PaywallPage {
     #[must_use]
     pub fn extra_text(mut self, text: impl Into<String>) -> Self {
         self.extra_text = Some(text.into());
+        self
+    }
+
+    /// The language, whatever `Accept-Language` asks for.
+    #[must_use]
+    pub fn language(mut self, language: Language) -> Self {
+        self.language = Some(language);
         self
     }
 

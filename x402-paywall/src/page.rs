@@ -50,7 +50,7 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visited<'_>, now: u64) -> Rende
         title: &fill(&texts.page.title, &[("price", price), ("app", &facts.app_name)]),
         theme: page.theme.name(),
         onramp: &fill(&texts.page.onramp, &[("token", chosen.map_or("", |way| &way.token))]),
-        nonce: &nonce,
+        nonce: nonce.as_deref().unwrap_or_default(),
         css: &STYLE,
         accent: &page.accent.style(),
         data: &in_script(&data(page, &facts, visit, now)),
@@ -61,7 +61,7 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visited<'_>, now: u64) -> Rende
         facts: &facts,
     };
     let html = document.render().expect("writing to a string does not fail");
-    Rendered { html, headers: headers(&nonce, &facts) }
+    Rendered { html, headers: headers(nonce.as_deref(), &facts) }
 }
 
 /// What the script is told. The offer is what the header says, without its base64.
@@ -94,25 +94,19 @@ fn data(page: &PaywallPage, facts: &Facts, visit: &Visited<'_>, now: u64) -> Val
     })
 }
 
-/// JSON that ends no script: what HTML looks at is written as escapes.
+/// JSON that ends no script: what HTML looks at there is `<` alone, and it is written as an escape.
 fn in_script(json: &Value) -> String {
-    let text = json.to_string();
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
-            }
-            _ => escaped.push(char),
-        }
-    }
-    escaped
+    json.to_string().replace('<', "\\u003c")
 }
 
 /// What the document may do; the reasons are in `docs/paywall.md`.
-fn headers(nonce: &str, facts: &Facts) -> Vec<(HeaderName, HeaderValue)> {
+fn headers(nonce: Option<&str>, facts: &Facts) -> Vec<(HeaderName, HeaderValue)> {
+    let (scripts, styles) = match nonce {
+        Some(nonce) => (format!("'nonce-{nonce}' 'strict-dynamic'"), format!("'self' 'nonce-{nonce}'")),
+        None => ("'none'".to_owned(), "'self'".to_owned()),
+    };
     let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src 'self' 'nonce-{nonce}'; \
+        "default-src 'none'; script-src {scripts}; style-src {styles}; \
          style-src-attr 'unsafe-inline'; img-src 'self' https: data: blob:; font-src 'self' https: data:; \
          media-src 'self' https: data: blob:; frame-src 'self' https:; connect-src 'self'; manifest-src 'self'; \
          worker-src 'self'; object-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -132,14 +126,14 @@ fn headers(nonce: &str, facts: &Facts) -> Vec<(HeaderName, HeaderValue)> {
     ]
 }
 
-/// A word that nobody can guess. Without randomness there is none that could be trusted, and the browser runs nothing.
-fn nonce() -> String {
+/// A word that nobody can guess. Without randomness there is none, and the browser is told to run nothing.
+fn nonce() -> Option<String> {
     let mut bytes = [0; 16];
     match getrandom::fill(&mut bytes) {
-        Ok(()) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Ok(()) => Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
         Err(error) => {
             tracing::error!(%error, "the system has no random numbers; the payment page goes without its script");
-            String::from("none")
+            None
         }
     }
 }

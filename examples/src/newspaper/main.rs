@@ -1,5 +1,5 @@
 //! A newspaper that people read in a browser and pay with their wallet, on a chain of this machine:
-//! `cargo xtask newspaper`, which installs the chain where it is missing.
+//! `cargo xtask newspaper`, which installs the chain where it is missing. `RPC_PORT` is the chain's port, else any.
 #![allow(clippy::print_stdout, reason = "a program says where it listens")]
 
 use std::net::TcpListener;
@@ -26,7 +26,9 @@ const TEN_DOLLARS: u64 = 10_000_000;
 async fn main() -> anyhow::Result<()> {
     x402_tests::install_crypto();
     let (reader, publisher) = (chain::payer(), chain::merchant());
-    let chain = Chain::start().await?;
+    // A wallet keeps a chain's RPC URL, so it is to be the same the next time.
+    let port = std::env::var("RPC_PORT").map_or(Ok(0), |port| port.parse())?;
+    let chain = Chain::start_at(84_532, port).await?;
     chain.mint(reader.address(), TEN_DOLLARS).await?;
 
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".into());
@@ -64,7 +66,7 @@ fn page() -> anyhow::Result<PaywallPage> {
     Ok(PaywallPage::new()
         .app_name("The Example Post")
         .accent("#8c2f1b")?
-        .extra_text("An article, once bought, can be read again from the same browser for a while."))
+        .extra_text("An article, once bought, can be read again from the same browser for one hour."))
 }
 
 fn newspaper(gate: &PaymentGate, publisher: &str) -> anyhow::Result<Router> {
