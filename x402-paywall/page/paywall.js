@@ -959,15 +959,20 @@ function start() {
     rest();
   };
   document.addEventListener("change", () => {
+    if (busy || standing()) return;
     showOption();
-    if (!busy && $("retry").hidden && $("anew").hidden) rest();
+    rest();
   });
 
   showOption();
   look();
   tidy();
   $("unstarted").hidden = true;
-  if (standing()) again();
+  const left = standing();
+  if (left) {
+    showPayment(left);
+    again();
+  }
 }
 
 if (typeof document !== "undefined") start();

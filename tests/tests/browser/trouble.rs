@@ -39,6 +39,8 @@ pub const CASES: &[Case] = &[
     case!(another_price_is_shown_before_it_is_paid),
     case!(an_answer_that_went_elsewhere_is_not_called_offline),
     case!(an_answer_that_never_ends_is_given_up).once(),
+    case!(without_room_this_tab_remembers).once(),
+    case!(what_is_stored_by_others_is_dropped).once(),
     case!(every_change_of_the_offer_is_said).once(),
     case!(a_reload_shows_what_was_signed).once(),
     case!(another_account_meanwhile_is_not_shown).once(),
@@ -476,4 +478,44 @@ async fn an_answer_that_never_ends_is_given_up(stack: Stack) {
     assert_eq!(person.text("#receipt-transaction").await.unwrap(), market.transaction().await);
     market.sold(1).await;
     person.behaved();
+}
+
+async fn without_room_this_tab_remembers(stack: Stack) {
+    let market = Market::open(stack).await;
+    market.till.on_verify([Act::No("invalid_exact_evm_payload_signature"), Act::Yes]);
+    market.till.on_settle([Act::No("insufficient_funds"), Act::No("insufficient_funds"), Act::Yes]);
+    let wallet = market.wallet();
+    let person = market.opens("/data", &wallet).await;
+    person.pays().await;
+    person.sees("failed").await;
+    let full =
+        "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') }, 1";
+    person.evaluate(full).await.unwrap();
+    person.click("#pay").await.unwrap();
+    person.reads("failed", "alert", "Nothing was paid.").await;
+    assert_eq!(person.evaluate("localStorage.length").await.unwrap(), 0, "nothing older is left");
+    person.click("#retry").await.unwrap();
+    person.reads("failed", "alert", "Nothing was paid.").await;
+    assert!(!person.shows("#pay").await);
+    person.until("document.getElementById('paywall').dataset.state === 'failed'").await.unwrap();
+    market.till.settle_begun(2).await;
+    person.click("#retry").await.unwrap();
+    person.sees("paid").await;
+    assert_eq!(wallet.sign_calls(), 2);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn what_is_stored_by_others_is_dropped(stack: Stack) {
+    let market = Market::open(stack).await;
+    for rubbish in ["{}", "5", "null", "{", "{\"v\":1,\"header\":\"e30=\"}"] {
+        let person = market.person(&market.wallet()).await;
+        let store = format!("localStorage['x402:/data'] ??= {rubbish:?}");
+        person.before_each_page(&store).await.unwrap();
+        person.open(&market.serving.url("/data")).await.unwrap();
+        person.sees("idle").await;
+        assert_eq!(person.evaluate("localStorage.length").await.unwrap(), 0, "{rubbish}");
+        person.behaved();
+    }
+    market.sold(0).await;
 }

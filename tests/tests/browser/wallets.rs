@@ -28,7 +28,7 @@ pub const CASES: &[Case] = &[
 async fn without_a_wallet_it_says_what_to_do(stack: Stack) {
     let market = Market::open(stack).await;
     let person = market.opens("/article", Setup::default()).await;
-    person.reads("no-wallet", "status", "Install a wallet").await;
+    person.reads("no-wallet", "status", "Install one that holds the token").await;
     assert!(!person.shows("#pay").await);
     assert_eq!(person.text("#price").await.unwrap(), "$0.01");
     market.sold(0).await;
