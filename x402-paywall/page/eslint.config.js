@@ -3,9 +3,10 @@ import noUnsanitized from "eslint-plugin-no-unsanitized";
 import globals from "globals";
 
 export default [
+  { ignores: ["paywall.min.js"] },
   js.configs.recommended,
   noUnsanitized.configs.recommended,
-  { files: ["*.test.js", "eslint.config.js"], languageOptions: { globals: globals.node } },
+  { files: ["*.test.js", "eslint.config.js", "build.mjs"], languageOptions: { globals: globals.node } },
   { files: ["paywall.js"], languageOptions: { globals: globals.browser, ecmaVersion: 2024 } },
   {
     files: ["paywall.js"],

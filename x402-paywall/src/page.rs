@@ -14,7 +14,8 @@ use crate::{
 
 static STYLE: LazyLock<String> = LazyLock::new(|| style(include_str!("../page/paywall.css")));
 static BAR: LazyLock<String> = LazyLock::new(|| style(include_str!("../page/bar.css")));
-static SCRIPT: LazyLock<String> = LazyLock::new(|| script(include_str!("../page/paywall.js")));
+/// What `npm run build` makes of `paywall.js`; `cargo xtask test` holds it against that.
+const SCRIPT: &str = include_str!("../page/paywall.min.js");
 
 #[derive(Template)]
 #[template(path = "paywall.html")]
@@ -54,7 +55,7 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visited<'_>, now: u64) -> Rende
         css: &STYLE,
         accent: &page.accent.style(),
         data: &in_script(&data(page, &facts, visit, now)),
-        script: &SCRIPT,
+        script: SCRIPT,
         texts: &texts.page,
         chosen,
         chosen_index,
@@ -138,8 +139,7 @@ fn nonce() -> Option<String> {
     }
 }
 
-/// The sources are written for people; a browser does without their comments and indentation. Their strings and
-/// regular expressions contain neither `/**` nor a line break, which a test sees to.
+/// The style is written for people; a browser does without its comments and indentation.
 fn without_comments(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
@@ -150,49 +150,6 @@ fn without_comments(source: &str) -> String {
     code.push_str(rest);
     let lines = code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
     lines.fold(String::new(), |text, line| text + line + "\n")
-}
-
-/// Lines without regular expressions, escapes, and texts in texts do without their spaces beside punctuation, too; all
-/// others stay. No statement ends where a line does that ends like one of these.
-fn script(source: &str) -> String {
-    let lines = without_comments(source);
-    let even = |line: &str, quote: char| line.matches(quote).count().is_multiple_of(2);
-    let plain = |line: &str| {
-        !line.contains(['/', '\\'])
-            && ['"', '\'', '`'].iter().all(|quote| even(line, *quote))
-            && line.matches('`').count() <= 2
-    };
-    lines.lines().fold(String::with_capacity(lines.len()), |mut text, line| {
-        if plain(line) {
-            squeeze(line, &mut text);
-        } else {
-            text.push_str(line);
-        }
-        if !text.ends_with(['{', '(', '[', ',', ';', '=', '?', ':', '&', '|']) {
-            text.push('\n');
-        }
-        text
-    })
-}
-
-/// `+` and `-` are not among them: `a + +b` is not `a++b`.
-fn squeeze(line: &str, squeezed: &mut String) {
-    const PUNCTUATION: &[char] =
-        &['{', '}', '(', ')', '[', ']', ',', ';', ':', '=', '<', '>', '?', '&', '|', '!'];
-    let (mut quoted, mut last, mut chars) = (None, '\n', line.chars().peekable());
-    while let Some(char) = chars.next() {
-        match quoted {
-            Some(quote) if quote == char => quoted = None,
-            None if matches!(char, '"' | '\'' | '`') => quoted = Some(char),
-            _ => {}
-        }
-        let beside =
-            PUNCTUATION.contains(&last) || chars.peek().is_some_and(|next| PUNCTUATION.contains(next));
-        if quoted.is_some() || char != ' ' || !beside {
-            squeezed.push(char);
-            last = char;
-        }
-    }
 }
 
 /// Style sheets have no strings in which a space beside punctuation would count.

@@ -83,6 +83,7 @@ fn test(args: &[String]) -> Result<(), String> {
     tools.servers()?;
     tools.browser()?;
     tools.check_contracts()?;
+    tools.check_page()?;
     let whole =
         args.is_empty() || args.iter().all(|arg| !arg.starts_with("-p") && !arg.starts_with("--package"));
     let mut command = vec!["test", "--locked", "--all-features"];

@@ -95,6 +95,24 @@ impl Tools {
             .map_err(|error| format!("{error}: run `node compile.mjs` in tests/js and commit the artifacts"))
     }
 
+    /// The page's script has the types it says, no lint complains of it, what is shipped is made of it, and its tests pass.
+    pub(crate) fn check_page(&self) -> Result<(), String> {
+        let page = root().join("x402-paywall/page");
+        let lock = fs::read(page.join("package-lock.json"))
+            .map_err(|error| format!("package-lock.json: {error}"))?;
+        let stamp = page.join("node_modules/.installed-from");
+        if fs::read(&stamp).ok().as_ref() != Some(&lock) {
+            println!("xtask: installing what checks the page's script from npm into x402-paywall/page");
+            run(Command::new("npm")
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .current_dir(&page)
+                .envs(self.path()))?;
+            fs::write(&stamp, lock).map_err(|error| format!("{}: {error}", stamp.display()))?;
+        }
+        println!("xtask: checking the page's script");
+        run(Command::new("npm").args(["run", "--silent", "check"]).current_dir(&page).envs(self.path()))
+    }
+
     fn node() -> Result<Self, String> {
         let recent = |program: &Path| node_version(program).is_some_and(|version| version >= OLDEST_NODE);
         let usable = || works("npm") && recent(Path::new("node"));

@@ -256,7 +256,7 @@ fn the_policy_lets_nothing_run_but_the_pages_own() {
 }
 
 #[test]
-fn the_longest_page_is_below_48_kb() {
+fn the_longest_page_is_below_40_kb() {
     let many = ["eip155:8453", "eip155:84532", "eip155:1", "eip155:137", "eip155:42161", "eip155:43114"];
     let description = "An article with a description that tells at some length what is in it. ".repeat(4);
     let resource = json!({
@@ -269,15 +269,15 @@ fn the_longest_page_is_below_48_kb() {
     let page = settings("The Example Newspaper", &"A word of the publisher. ".repeat(12));
     for shop in [Shop::selling(resource.clone(), &many), Shop::selling(resource.clone(), &many).in_german()] {
         let longest = shop.shows(&page).html.len();
-        assert!(longest < 48_000, "{longest} bytes");
+        assert!(longest < 40_000, "{longest} bytes");
     }
     let usual = Shop::article(&["eip155:8453"]).shows(&PaywallPage::new()).html.len();
-    assert!(usual < 42 * 1000, "{usual} bytes");
+    assert!(usual < 34_000, "{usual} bytes");
 }
 
 /// The gate sends no header above 8 KB, so there is a worst case: all of it characters that HTML wants escaped.
 #[test]
-fn the_worst_page_is_below_72_kb() {
+fn the_worst_page_is_below_56_kb() {
     let many = ["eip155:8453", "eip155:84532", "eip155:137"].repeat(6);
     let shop_of = |length: usize| {
         let words = "<&\"".repeat(length);
@@ -287,7 +287,7 @@ fn the_worst_page_is_below_72_kb() {
     let fits = |shop: &Shop| x402_core::wire::encode_header(&shop.required).len() <= 8 * 1024;
     let shop = (0..1000).rev().map(shop_of).find(fits).expect("18 ways to pay fit");
     let worst = shop.shows(&PaywallPage::new()).html.len();
-    assert!(worst < 72_000, "{worst} bytes");
+    assert!(worst < 56_000, "{worst} bytes");
 }
 
 #[test]
@@ -302,36 +302,9 @@ fn the_script_says_nothing_that_has_no_words() {
 }
 
 #[test]
-fn sources_lose_what_a_browser_does_without_and_nothing_else() {
-    let source = "/** A. @type {x} */\nconst a = { b: \"c : /\" };\n  // no\n  if (a) b = c + +d;\nx(/** @type {y} */ ({ z }));\n";
-    assert_eq!(
-        script(source),
-        // A slash may begin a regular expression.
-        "const a = { b: \"c : /\" };if(a)b=c + +d;x(({z}));",
-    );
-    assert_eq!(script("f(\" = \", a)"), "f(\" = \",a)\n");
-    assert_eq!(script("f(`${a ? b : c} = `, '\\\\ , ')"), "f(`${a ? b : c} = `, '\\\\ , ')\n");
-    assert_eq!(script("f(`${a ? b : c} = `, a)"), "f(`${a ? b : c} = `,a)\n");
-    assert_eq!(script("a\n? b\n: c"), "a\n?b\n:c\n");
+fn the_style_loses_what_a_browser_does_without_and_nothing_else() {
     assert_eq!(
         style("/** A. */\na, b {\n  color: red;\n  margin: 0 1px;\n}\n"),
         "a,b{color:red;margin:0 1px}"
-    );
-}
-
-#[test]
-fn the_script_is_written_as_that_takes_it() {
-    let source = include_str!("../../page/paywall.js");
-    for line in source.lines() {
-        assert!(
-            line.matches('`').count().is_multiple_of(2),
-            "a template of several lines would lose its spaces: {line}"
-        );
-    }
-    let comments = source.split("/**").skip(1).filter(|comment| comment.contains("*/"));
-    assert_eq!(
-        comments.count(),
-        source.matches("/**").count(),
-        "every comment is closed before the next begins"
     );
 }
