@@ -495,10 +495,9 @@ async fn without_room_this_tab_remembers(stack: Stack) {
     person.reads("failed", "alert", "Nothing was paid.").await;
     assert_eq!(person.evaluate("localStorage.length").await.unwrap(), 0, "nothing older is left");
     person.click("#retry").await.unwrap();
+    market.till.settle_begun(2).await;
     person.reads("failed", "alert", "Nothing was paid.").await;
     assert!(!person.shows("#pay").await);
-    person.until("document.getElementById('paywall').dataset.state === 'failed'").await.unwrap();
-    market.till.settle_begun(2).await;
     person.click("#retry").await.unwrap();
     person.sees("paid").await;
     assert_eq!(wallet.sign_calls(), 2);
