@@ -124,7 +124,7 @@ impl Refusal {
     pub(super) fn invalid(refusal: payment::Refusal) -> Self {
         let mut this = Self::rejected(short(refusal.reason.as_str()).into());
         this.0.message = refusal.message.as_deref().map(short);
-        if refusal.reason.as_str().ends_with("nonce_already_used") {
+        if refusal.reason.says_used() {
             this.0.kind = Kind::Used;
             let hint = "this payment was used before; ask without a payment for a new offer";
             this.0.message.get_or_insert_with(|| hint.to_owned());

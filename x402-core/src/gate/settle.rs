@@ -209,7 +209,7 @@ async fn recover(
         // It had failed already, and comes to nothing once more.
         SettleResponse::Failed(SettleFailure { reason, message, payer, .. }) if let Some(failed) = failed => {
             claim.failed(failed);
-            if reason.as_str().ends_with("nonce_already_used") {
+            if reason.says_used() {
                 return Err(Refusal::invalid(payment::Refusal { reason, message, payer }));
             }
             Err(Refusal::not_settled(answer))

@@ -22,6 +22,12 @@ impl Reason {
         &self.0
     }
 
+    /// Whether it says that the payment's nonce is spent, in whatever scheme: it was paid, by this payment or another.
+    #[cfg(feature = "gate")]
+    pub(crate) fn says_used(&self) -> bool {
+        self.0.ends_with("nonce_already_used")
+    }
+
     /// The version is not one we speak.
     pub const INVALID_VERSION: Self = Self::from_static("invalid_x402_version");
     /// The payload is not of the scheme's shape.

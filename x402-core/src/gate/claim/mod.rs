@@ -431,7 +431,6 @@ impl Claim {
     pub(super) fn pending(&self) -> Option<&PendingSettlement> {
         match &self.open().taken.after {
             After::Held(Debt::Unresolved(pending)) => pending.as_ref(),
-            After::Held(Debt::Failed(failed)) => Some(failed),
             _ => None,
         }
     }

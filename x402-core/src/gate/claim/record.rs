@@ -10,13 +10,16 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::{Mutex, oneshot};
 
 use super::{ATTEMPTS, Claims, Refusal, entry::Entry};
-use crate::gate::event::PaymentEvent;
-use crate::store::{ClaimStore, Key, Record, Stamp, StoreError, StoreErrorKind, Stored, Swapped};
+use crate::{
+    gate::event::PaymentEvent,
+    store::{ClaimStore, Key, Record, Stamp, StoreError, StoreErrorKind, Stored, Swapped},
+};
 
 /// How often a record is renewed in one lease.
 pub(super) const RENEWALS: u32 = 3;
 /// How many of them at once.
 const RENEWED_AT_ONCE: usize = 64;
+
 /// The record of a claim, as it was written last.
 pub(super) struct Written {
     pub(super) key: Key,
