@@ -25,6 +25,7 @@ use x402_core::{
     scheme::ClientScheme,
     wire,
 };
+use x402_paywall::PaywallPage;
 use x402_tests::{chain, script::Script};
 
 mod shared;
@@ -44,6 +45,7 @@ fn app(name: &str) -> Router {
             .facilitator(Script::new())
             .scheme(x402_evm::exact::server())
             .store(store)
+            .paywall(PaywallPage::new())
             .build()
             .expect("a gate");
         let payee = chain::merchant().address();
@@ -104,6 +106,13 @@ fn free(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn unpaid(bencher: Bencher<'_, '_>) {
     bencher.with_inputs(|| request("/paid/1")).bench_values(answer);
+}
+
+#[divan::bench]
+fn unpaid_in_a_browser(bencher: Bencher<'_, '_>) {
+    let visit =
+        || Request::get("/paid/1").header("accept", "text/html").body(Body::empty()).expect("a request");
+    bencher.with_inputs(visit).bench_values(answer);
 }
 
 #[divan::bench(args = STORES, sample_count = 200, sample_size = 1)]

@@ -585,7 +585,7 @@ function start() {
         const { network: chainName, coin, rpc, explorer } = option;
         if (!unknown || !rpc) throw error;
         const nativeCurrency = { name: coin, symbol: coin, decimals: 18 };
-        const blockExplorerUrls = explorer ? [new URL(explorer).origin] : undefined;
+        const blockExplorerUrls = explorer && [explorer.replace(/\/tx\/$/, "")];
         await provider.request({
           method: "wallet_addEthereumChain",
           params: [{ chainId, chainName, nativeCurrency, rpcUrls: [rpc], blockExplorerUrls }],
@@ -662,7 +662,7 @@ function start() {
     const balance = await read(provider, asset, "0x70a08231", from);
     goesOn();
     if (balance !== null && balance < BigInt(amount)) {
-      offerOnramp(from, network);
+      offerOnramp(from, option, network);
       const [has, needs] = [balance, amount].map((amount) => money(option, amount, true));
       throw new Stop("low-balance", say("low-balance-help", { has, needs, network: option.network }));
     }
@@ -698,7 +698,8 @@ function start() {
     };
   }
 
-  async function offerOnramp(/** @type {string} */ address, /** @type {string} */ network) {
+  /** @param {string} address @param {Option} option @param {string} network */
+  async function offerOnramp(address, { symbol }, network) {
     if (!data.onramp) return;
     const body = JSON.stringify({ address, network });
     const response = await fetch(data.onramp, {
@@ -710,6 +711,7 @@ function start() {
     const token = (await response?.json().catch(() => null))?.token;
     if (!token || main.dataset.state !== "low-balance") return;
     link("onramp").href = "https://pay.coinbase.com/buy/select-asset?sessionToken=" + encodeURIComponent(token);
+    $("onramp").textContent = say("onramp", { token: symbol });
     $("onramp").hidden = false;
   }
 

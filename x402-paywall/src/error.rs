@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Logo,
     /// The accent colour.
     Accent,
+    /// A chain's explorer, RPC endpoint or coin.
+    Chain,
     /// The session-token endpoint.
     SessionTokenEndpoint,
 }

@@ -7,7 +7,7 @@ use x402_core::{
 };
 
 use crate::{
-    PaywallPage, chains,
+    Chain, PaywallPage,
     language::{Language, fill},
     money,
 };
@@ -73,7 +73,7 @@ impl Facts {
         let service = resource.service_name.as_deref().unwrap_or(host);
         let accepts = visit.required.accepts.iter().zip(visit.tokens);
         let ways: Vec<_> =
-            accepts.map(|(option, token)| WayToPay::of(option, token, language, page.testnet)).collect();
+            accepts.map(|(option, token)| WayToPay::of(option, token, language, page)).collect();
         Self {
             language,
             app_name: cut(page.app_name.as_deref().unwrap_or(service), 80),
@@ -88,9 +88,9 @@ impl Facts {
 }
 
 impl WayToPay {
-    fn of(option: &PaymentRequirements, token: &Token, language: Language, testnet: Option<bool>) -> Self {
-        let chain = chains::find(&option.network);
-        let network = chain.map_or_else(|| option.network.to_string(), |chain| chain.name.to_owned());
+    fn of(option: &PaymentRequirements, token: &Token, language: Language, page: &PaywallPage) -> Self {
+        let chain = page.known_chain(&option.network);
+        let network = chain.map_or_else(|| option.network.to_string(), |chain| cut(&chain.name, 40));
         let symbol = cut(&token.symbol, 20);
         let amount = money::tokens(option.amount, token.decimals, &symbol, language);
         let price = if is_dollar(token) {
@@ -105,12 +105,12 @@ impl WayToPay {
             amount: fill(amount_on, &[("amount", &amount), ("network", &network)]),
             token: symbol,
             network,
-            testnet: chain.map_or(testnet == Some(true), |chain| chain.testnet),
+            testnet: chain.map_or(page.testnet == Some(true), |chain| chain.testnet),
             pay_to: option.pay_to.to_string(),
             pay_to_short: shorten(option.pay_to.as_str()),
             valid_for: texts.duration(option.max_timeout_seconds),
             payable: is_payable(option),
-            explorer: chain.and_then(chains::Chain::explorer),
+            explorer: chain.and_then(Chain::transactions),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use http::{HeaderMap, header};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// A language of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -77,12 +78,21 @@ static ENGLISH: LazyLock<Texts> = LazyLock::new(|| Texts::read(include_str!("../
 static GERMAN: LazyLock<Texts> = LazyLock::new(|| Texts::read(include_str!("../texts/de.json")));
 
 /// All words of one language. A missing word or one too many is an error, which a test finds.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct Texts {
     pub(crate) page: PageTexts,
     /// What the script says.
     pub(crate) script: BTreeMap<String, String>,
+    /// The same, as the script is told.
+    pub(crate) script_json: Box<RawValue>,
+}
+
+/// A file of `texts/`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    page: PageTexts,
+    script: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,7 +111,6 @@ pub(crate) struct PageTexts {
     pub(crate) unstarted: String,
     pub(crate) retry: String,
     pub(crate) anew: String,
-    pub(crate) onramp: String,
     pub(crate) done: String,
     pub(crate) receipt: String,
     pub(crate) receipt_amount: String,
@@ -114,7 +123,9 @@ pub(crate) struct PageTexts {
 
 impl Texts {
     fn read(json: &str) -> Self {
-        serde_json::from_str(json).expect("the texts have every word, once")
+        let File { page, script } = serde_json::from_str(json).expect("the texts have every word, once");
+        let script_json = serde_json::value::to_raw_value(&script).expect("strings are JSON");
+        Self { page, script, script_json }
     }
 
     /// A duration in the largest unit that says it exactly.

@@ -62,11 +62,15 @@ mod page;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use x402_core::gate::{Page, Paywall, Visit};
+use x402_core::{
+    gate::{Page, Paywall, Visit},
+    network::Network,
+};
 
 use crate::{colour::Colour, facts::Visited};
 
 pub use crate::{
+    chains::Chain,
     error::{Error, ErrorKind},
     facts::{Facts, WayToPay},
     language::Language,
@@ -78,6 +82,7 @@ pub struct PaywallPage {
     app_name: Option<String>,
     app_logo: Option<String>,
     testnet: Option<bool>,
+    chains: Vec<(Network, Chain)>,
     current_url: Option<String>,
     session_token_endpoint: Option<String>,
     accent: Colour,
@@ -122,6 +127,7 @@ impl PaywallPage {
             app_name: None,
             app_logo: None,
             testnet: None,
+            chains: Vec::new(),
             current_url: None,
             session_token_endpoint: None,
             accent: Colour::DEFAULT,
@@ -144,23 +150,26 @@ impl PaywallPage {
     /// When it is no `https` address.
     pub fn app_logo(mut self, url: impl Into<String>) -> Result<Self, Error> {
         let url = url.into();
-        let parsed = url.parse::<http::Uri>().ok();
-        let secure = parsed.is_some_and(|uri| {
-            uri.scheme() == Some(&http::uri::Scheme::HTTPS)
-                && uri.host().is_some_and(|host| !host.is_empty())
-                && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'))
-        });
-        if !secure {
+        if !chains::is_https(&url) {
             return Err(Error::new(ErrorKind::Logo, "a logo is an https address", &url));
         }
         self.app_logo = Some(url);
         Ok(self)
     }
 
-    /// Whether networks that this crate does not know are test networks, as a local chain is. Of those it knows, it is known.
+    /// Whether networks that the page does not know are test networks, as a local chain is. Of those it knows, it is known.
     #[must_use]
     pub fn testnet(mut self, testnet: bool) -> Self {
         self.testnet = Some(testnet);
+        self
+    }
+
+    /// What to call a chain, and where to look its transactions up. The page knows those of core's tables; a chain set here
+    /// counts more.
+    #[must_use]
+    pub fn chain(mut self, network: Network, chain: Chain) -> Self {
+        self.chains.retain(|(known, _)| *known != network);
+        self.chains.push((network, chain));
         self
     }
 
@@ -223,6 +232,11 @@ impl PaywallPage {
     /// What this page would say to this visit, for a template of your own.
     pub fn facts(&self, visit: &Visit<'_>) -> Facts {
         Facts::of(self, &Visited::from(visit))
+    }
+
+    fn known_chain(&self, network: &Network) -> Option<&Chain> {
+        let set = self.chains.iter().find(|(id, _)| id == network).map(|(_, chain)| chain);
+        set.or_else(|| chains::find(network))
     }
 }
 

@@ -1,13 +1,15 @@
 //! The page as it is sent: one document, and the policy that keeps it to itself.
 
-use std::sync::LazyLock;
+use std::{ops::Not, sync::LazyLock};
 
 use askama::Template;
 use http::{HeaderName, HeaderValue, header};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use x402_core::payment::PaymentRequired;
 
 use crate::{
-    PaywallPage, chains,
+    Chain, PaywallPage,
     facts::{Facts, Visited, WayToPay, is_dollar},
     language::{PageTexts, fill},
 };
@@ -26,7 +28,6 @@ struct Document<'a> {
     theme: &'a str,
     chosen: Option<&'a WayToPay>,
     chosen_index: usize,
-    onramp: &'a str,
     nonce: &'a str,
     css: &'a str,
     accent: &'a str,
@@ -50,11 +51,10 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visited<'_>, now: u64) -> Rende
     let document = Document {
         title: &fill(&texts.page.title, &[("price", price), ("app", &facts.app_name)]),
         theme: page.theme.name(),
-        onramp: &fill(&texts.page.onramp, &[("token", chosen.map_or("", |way| &way.token))]),
         nonce: nonce.as_deref().unwrap_or_default(),
         css: &STYLE,
         accent: &page.accent.style(),
-        data: &in_script(&data(page, &facts, visit, now)),
+        data: &in_script(&Data::of(page, &facts, visit, now)),
         script: SCRIPT,
         texts: &texts.page,
         chosen,
@@ -66,38 +66,63 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visited<'_>, now: u64) -> Rende
 }
 
 /// What the script is told. The offer is what the header says, without its base64.
-fn data(page: &PaywallPage, facts: &Facts, visit: &Visited<'_>, now: u64) -> Value {
-    let tokens = facts.ways.iter().zip(&visit.required.accepts).zip(visit.tokens);
-    let options: Vec<Value> = tokens
-        .map(|((way, option), token)| {
-            let mut told = json!({ "network": way.network, "symbol": way.token, "decimals": token.decimals });
-            if is_dollar(token) {
-                told["dollar"] = true.into();
+#[derive(Serialize)]
+struct Data<'a> {
+    required: &'a PaymentRequired,
+    options: Vec<Told<'a>>,
+    now: u64,
+    bar: &'a str,
+    onramp: Option<&'a str>,
+    texts: &'a RawValue,
+}
+
+/// One way to pay.
+#[derive(Serialize)]
+struct Told<'a> {
+    network: &'a str,
+    symbol: &'a str,
+    decimals: u8,
+    #[serde(skip_serializing_if = "Not::not")]
+    dollar: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explorer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rpc: Option<&'a str>,
+}
+
+impl<'a> Data<'a> {
+    fn of(page: &'a PaywallPage, facts: &'a Facts, visit: &Visited<'a>, now: u64) -> Self {
+        let tokens = facts.ways.iter().zip(&visit.required.accepts).zip(visit.tokens);
+        let options = tokens.map(|((way, option), token)| {
+            let chain = page.known_chain(&option.network).filter(|_| way.payable);
+            let (coin, rpc) = chain.and_then(Chain::for_wallet).unzip();
+            Told {
+                network: &way.network,
+                symbol: &way.token,
+                decimals: token.decimals,
+                dollar: is_dollar(token),
+                explorer: way.explorer.as_deref().filter(|_| way.payable),
+                coin,
+                rpc,
             }
-            if let Some(explorer) = way.explorer.as_deref().filter(|_| way.payable) {
-                told["explorer"] = explorer.into();
-            }
-            let chain = chains::find(&option.network).filter(|_| way.payable);
-            if let Some((coin, rpc)) = chain.and_then(chains::Chain::for_wallet) {
-                told["coin"] = coin.into();
-                told["rpc"] = rpc.into();
-            }
-            told
-        })
-        .collect();
-    json!({
-        "required": visit.required,
-        "options": options,
-        "now": now,
-        "bar": *BAR,
-        "onramp": page.session_token_endpoint.as_deref().filter(|_| !facts.testnet),
-        "texts": facts.language.texts().script,
-    })
+        });
+        Self {
+            required: visit.required,
+            options: options.collect(),
+            now,
+            bar: &BAR,
+            onramp: page.session_token_endpoint.as_deref().filter(|_| !facts.testnet),
+            texts: &facts.language.texts().script_json,
+        }
+    }
 }
 
 /// JSON that ends no script: what HTML looks at there is `<` alone, and it is written as an escape.
-fn in_script(json: &Value) -> String {
-    json.to_string().replace('<', "\\u003c")
+fn in_script(data: &impl Serialize) -> String {
+    let json = serde_json::to_string(data).expect("strings and numbers are JSON");
+    json.replace('<', "\\u003c")
 }
 
 /// What the document may do; the reasons are in `docs/paywall.md`.

@@ -50,9 +50,8 @@ impl Till {
     /// It settles on these chains.
     pub fn on(chains: &[(&Chain, Network)]) -> Self {
         let facilitator = chains.iter().fold(LocalFacilitator::new(), |facilitator, (chain, network)| {
-            facilitator.with(
-                ExactFacilitator::connect(chain.rpc_url(), network.clone(), chain::facilitator()).unwrap(),
-            )
+            let on_chain = ExactFacilitator::connect(chain.rpc_url(), network.clone(), chain::facilitator());
+            facilitator.with(on_chain.unwrap().allow_token(chain.usdc()))
         });
         Self(Arc::new(Inner {
             facilitator,

@@ -1,13 +1,16 @@
 //! The wallets that people have, and what they say in them.
 
+use x402_core::{gate::exact, network::BASE};
 use x402_tests::{
+    Chain,
     browser::{Answer, Setup},
     chain,
 };
 
 use crate::{
+    goods::{Exhibit, Good, Methods, Shelf},
     harness::{Case, Stack, case},
-    market::{CENT, Market},
+    market::{CENT, Market, page, shelves},
 };
 
 pub const CASES: &[Case] = &[
@@ -20,6 +23,8 @@ pub const CASES: &[Case] = &[
     case!(an_unknown_network_is_added),
     case!(who_stays_on_the_wrong_network_pays_nothing),
     case!(too_little_money_is_said_before_signing),
+    case!(who_has_too_little_is_led_to_more).once(),
+    case!(one_wallet_is_no_choice_and_needs_no_picture).once(),
     case!(a_wallet_in_trouble_pays_nothing),
     case!(who_cancels_pays_nothing),
     case!(a_wallet_that_reads_nothing_is_not_waited_for).once(),
@@ -146,6 +151,57 @@ async fn too_little_money_is_said_before_signing(stack: Stack) {
     person.has_the_article().await;
     assert_eq!(market.chain.balance(poor).await.unwrap(), alloy::primitives::U256::ZERO);
     assert_eq!(market.chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+    person.behaved();
+}
+
+/// Where the service has a path for session tokens of the on-ramp.
+async fn who_has_too_little_is_led_to_more(stack: Stack) {
+    const TOKEN: &Exhibit =
+        &Exhibit { headers: &[("content-type", "application/json")], body: br#"{"token":"a b&c"}"# };
+    let (payer, merchant) = (chain::payer().address(), chain::merchant().address());
+    // None is told to buy test money.
+    let base = Chain::start_with(8453).await.unwrap();
+    let mut shelves = shelves(&exact("$0.01").on(BASE).to(merchant));
+    shelves.push(Shelf { path: "/token", methods: Methods::Post, charge: None, good: Good::Shows(TOKEN) });
+    let page = page().session_token_endpoint("/token").unwrap();
+    let market = Market::with(stack, shelves, page, &[(&base, BASE)]).await;
+    let wallet = market.wallet().with(&base);
+    let person = market.opens("/article", &wallet).await;
+    person.pays().await;
+    person.reads("low-balance", "alert", "0.01 USDC is needed").await;
+    person.until("document.getElementById('onramp').checkVisibility()").await.unwrap();
+    assert_eq!(person.text("#onramp").await.unwrap(), "Buy more USDC");
+    let link = "https://pay.coinbase.com/buy/select-asset?sessionToken=a%20b%26c";
+    assert_eq!(person.attribute("#onramp", "href").await, link);
+    // Who comes back with enough pays.
+    base.mint(payer, CENT).await.unwrap();
+    person.click("#pay").await.unwrap();
+    person.has_the_article().await;
+    assert_eq!((wallet.sign_calls(), base.transfers(merchant).await.unwrap()), (1, 1));
+    person.behaved();
+}
+
+async fn one_wallet_is_no_choice_and_needs_no_picture(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet();
+    let person = market.opens("/article", &wallet).await;
+    person.sees("idle").await;
+    assert_eq!(person.text("#wallets label").await.unwrap(), "Fox");
+    assert_eq!((person.shows("#wallets img").await, person.shows("#wallets input").await), (true, false));
+
+    let person = market.person(Setup::default()).await;
+    let announce = "for (const [name, icon] of [['Torn', 'data:image/png,torn'], ['Far', 'https://far.test/icon.png']])
+        addEventListener('eip6963:requestProvider', () => dispatchEvent(new CustomEvent('eip6963:announceProvider', {
+            detail: { info: { uuid: name, name, icon, rdns: name }, provider: { request: async () => null } } })));";
+    person.before_each_page(announce).await.unwrap();
+    person.open(&market.serving.url("/article")).await.unwrap();
+    person.sees("choosing").await;
+    person
+        .until("[...document.querySelectorAll('#wallets img')].every(({ hidden }) => hidden)")
+        .await
+        .unwrap();
+    assert!(person.shows("#wallets input").await, "two are a choice");
+    market.sold(0).await;
     person.behaved();
 }
 

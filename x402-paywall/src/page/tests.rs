@@ -1,5 +1,5 @@
 use http::{HeaderMap, HeaderValue};
-use serde_json::json;
+use serde_json::{Value, json};
 use x402_core::{
     asset::{Token, default_token},
     payment::PaymentRequired,
