@@ -1,8 +1,11 @@
 //! A newspaper that people read in a browser and pay with their wallet, on a chain of this machine:
-//! `cargo xtask newspaper`, which installs the chain where it is missing. `RPC_PORT` is the chain's port, else any.
+//! `cargo xtask newspaper`, which installs the chain where it is missing. `PORT` is the newspaper's, else 3000, and
+//! `RPC_PORT` the chain's, else 8545.
 #![allow(clippy::print_stdout, reason = "a program says where it listens")]
 
-use std::net::TcpListener;
+use std::{env, net::TcpListener};
+
+use anyhow::Context;
 
 use axum::{
     Router,
@@ -12,79 +15,114 @@ use axum::{
 };
 use x402_axum::GateExt;
 use x402_core::{
-    gate::{Charge, PaymentGate, exact},
-    network::BASE_SEPOLIA,
+    amount::Amount,
+    asset::Token,
+    gate::{Charge, PaymentGate, TokenAmount, exact},
+    network::Network,
 };
 use x402_evm::exact::ExactFacilitator;
 use x402_facilitator::LocalFacilitator;
 use x402_paywall::PaywallPage;
 use x402_tests::{Chain, chain};
 
-const TEN_DOLLARS: u64 = 10_000_000;
+/// The id that developers' chains have. The wallet is told of it by the page.
+pub(crate) const CHAIN: u64 = 31_337;
+/// In the token's smallest unit.
+pub(crate) const CENT: u64 = 10_000;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     x402_tests::install_crypto();
-    let (reader, publisher) = (chain::payer(), chain::merchant());
     // A wallet keeps a chain's RPC URL, so it is to be the same the next time.
-    let port = std::env::var("RPC_PORT").map_or(Ok(0), |port| port.parse())?;
-    let chain = Chain::start_at(84_532, port).await?;
-    chain.mint(reader.address(), TEN_DOLLARS).await?;
+    let port = port_in("RPC_PORT", 8545)?;
+    let chain = Chain::start_at(CHAIN, port).await.with_context(|| {
+        format!("no chain at port {port}; another one: RPC_PORT=8546 cargo xtask newspaper")
+    })?;
+    let reader = chain::payer();
+    chain.mint(reader.address(), 1000 * CENT).await?;
+    let port = port_in("PORT", 3000)?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).with_context(|| {
+        format!("port {port} cannot be listened on; another one: PORT=3001 cargo xtask newspaper")
+    })?;
 
-    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".into());
-    let listener = TcpListener::bind(format!("127.0.0.1:{port}"))?;
-    let origin = format!("http://{}", listener.local_addr()?);
-    let facilitator = ExactFacilitator::connect(chain.rpc_url(), BASE_SEPOLIA, chain::facilitator())?;
-    let gate = PaymentGate::builder(&origin)
+    println!("The Example Post is at http://{}", listener.local_addr()?);
+    println!("\nTo read it with a wallet like MetaMask, import the reader's account into it,");
+    println!("{}, which has ten test dollars:", reader.address());
+    println!("  private key {}", chain::private_key(&reader));
+    println!("The key is one that every developer knows: never send it real money.");
+    println!(
+        "\nThe page tells the wallet of the chain: id {CHAIN}, RPC URL {}, currency ETH.",
+        chain.rpc_url()
+    );
+    println!("If the wallet knows another chain by this id, set its RPC URL to this one.");
+    serve(&chain, listener).await
+}
+
+/// The newspaper on this chain, for as long as it is asked for.
+pub(crate) async fn serve(chain: &Chain, listener: TcpListener) -> anyhow::Result<()> {
+    let network = Network::evm(CHAIN);
+    let token = Token::eip3009(network.clone(), chain.usdc().to_string().parse()?, "USDC", 6, "USDC", "2");
+    let facilitator = ExactFacilitator::connect(chain.rpc_url(), network.clone(), chain::facilitator())?
+        .allow_token(chain.usdc());
+    // What is asked of people instead of JSON, on every route of the gate.
+    let local = x402_paywall::Chain::new("a chain of this machine").testnet().rpc(chain.rpc_url(), "ETH")?;
+    let page = PaywallPage::new()
+        .app_name("The Example Post")
+        .accent("#8c2f1b")?
+        .chain(network, local)
+        .extra_text("An article, once bought, can be read again from the same browser for one hour.");
+    let gate = PaymentGate::builder(format!("http://{}", listener.local_addr()?))
         .scheme(x402_evm::exact::server())
         .facilitator(LocalFacilitator::new().with(facilitator))
-        .paywall(page()?)
+        .paywall(page.clone())
         .build()?;
     gate.ready().await;
 
-    println!("The Example Post is at {origin}");
-    println!("\nTo read it with a wallet like MetaMask, add a network to it:");
-    println!(
-        "  name Example Post (test), RPC URL {}, chain id {}, currency ETH",
-        chain.rpc_url(),
-        chain.chain_id()
-    );
-    println!("  (where the wallet knows chain {} already, set its RPC URL to this one)", chain.chain_id());
-    println!("and import the reader's account, {}, which has 10 test dollars:", reader.address());
-    println!("  private key {}", chain::private_key(&reader));
-    println!("The key is one that every developer knows: never send it real money.");
-
+    let paper = Newspaper { gate, page, token, publisher: chain::merchant().address().to_string() };
     listener.set_nonblocking(true)?;
-    let app = newspaper(&gate, &publisher.address().to_string())?;
-    axum::serve(tokio::net::TcpListener::from_std(listener)?, app).await?;
-    gate.settled().await;
+    axum::serve(tokio::net::TcpListener::from_std(listener)?, paper.routes()?).await?;
+    paper.gate.settled().await;
     Ok(())
 }
 
-/// What is asked of people instead of JSON, on every route of the gate.
-fn page() -> anyhow::Result<PaywallPage> {
-    Ok(PaywallPage::new()
-        .app_name("The Example Post")
-        .accent("#8c2f1b")?
-        .extra_text("An article, once bought, can be read again from the same browser for one hour."))
+/// The port that a variable names.
+fn port_in(variable: &str, otherwise: u16) -> anyhow::Result<u16> {
+    match env::var(variable) {
+        Ok(port) => port.parse().with_context(|| format!("{variable} is a port, not `{port}`")),
+        Err(_) => Ok(otherwise),
+    }
 }
 
-fn newspaper(gate: &PaymentGate, publisher: &str) -> anyhow::Result<Router> {
-    let costs = |price: &'static str, what: &str| -> Charge {
-        exact(price).on(BASE_SEPOLIA).to(publisher).describe(what).idempotent()
-    };
-    let article =
-        costs("$0.10", "The night the modem sang: a report from the machine room").mime_type("text/html");
-    let picture = costs("$0.02", "The machine room, drawn").mime_type("image/svg+xml");
-    // A page of its own for one route.
-    let data = costs("$0.05", "How warm it was in the machine room: a table")
-        .mime_type("text/csv")
-        .paywall(page()?.extra_text("The table is saved as a file."));
-    Ok(Router::new()
-        .route("/", get(Html(include_str!("front.html"))))
-        .route("/articles/modem", get(Html(include_str!("article.html"))).layer(gate.charge(article)?))
-        .route("/pictures/machine-room.svg", get(the_picture).layer(gate.charge(picture)?))
-        .route("/data/temperatures.csv", get(the_data).layer(gate.charge(data)?)))
+struct Newspaper {
+    gate: PaymentGate,
+    page: PaywallPage,
+    token: Token,
+    publisher: String,
+}
+
+impl Newspaper {
+    fn routes(&self) -> anyhow::Result<Router> {
+        let article =
+            self.costs(10, "The night the modem sang: a report from the machine room").mime_type("text/html");
+        let picture = self.costs(2, "The machine room, drawn").mime_type("image/svg+xml");
+        // A page of its own for one route.
+        let data = self
+            .costs(5, "How warm it was in the machine room: a table")
+            .mime_type("text/csv")
+            .paywall(self.page.clone().extra_text("The table is saved as a file."));
+        let gate = &self.gate;
+        Ok(Router::new()
+            .route("/", get(Html(include_str!("front.html"))))
+            .route("/articles/modem", get(Html(include_str!("article.html"))).layer(gate.charge(article)?))
+            .route("/pictures/machine-room.svg", get(the_picture).layer(gate.charge(picture)?))
+            .route("/data/temperatures.csv", get(the_data).layer(gate.charge(data)?)))
+    }
+
+    /// On a chain that core knows, `exact("$0.10").on(BASE)` says it.
+    fn costs(&self, cents: u64, what: &str) -> Charge {
+        let amount = TokenAmount { token: self.token.clone(), amount: Amount::from(cents * CENT) };
+        exact(amount).on(self.token.network.clone()).to(&self.publisher).describe(what).idempotent()
+    }
 }
 
 async fn the_picture() -> impl IntoResponse {
