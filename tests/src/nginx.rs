@@ -1,4 +1,4 @@
-//! A caching proxy between clients and a service: nginx, as strangers run it.
+//! A proxy between clients and a service: nginx, as strangers run it.
 
 use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt, path::Path};
 
@@ -15,6 +15,20 @@ use crate::{
 /// # Errors
 /// When nginx is not installed, or does not start.
 pub async fn caching_proxy(upstream: SocketAddr) -> anyhow::Result<Serving> {
+    let keeping = "proxy_cache all; proxy_cache_key $request_uri; proxy_cache_valid any 10m;
+                   add_header x-cache-status $upstream_cache_status always;";
+    proxy(upstream, keeping).await
+}
+
+/// A proxy in front of a service, which puts this Content-Security-Policy on every answer, beside what it has.
+///
+/// # Errors
+/// When nginx is not installed, or does not start.
+pub async fn strict_proxy(upstream: SocketAddr, policy: &str) -> anyhow::Result<Serving> {
+    proxy(upstream, &format!("add_header content-security-policy \"{policy}\" always;")).await
+}
+
+async fn proxy(upstream: SocketAddr, directives: &str) -> anyhow::Result<Serving> {
     let sbin = Path::new("/usr/sbin/nginx");
     let program = find_in_path("nginx").or_else(|| sbin.is_file().then(|| sbin.to_owned()));
     let program = program
@@ -36,8 +50,7 @@ pub async fn caching_proxy(upstream: SocketAddr) -> anyhow::Result<Serving> {
                 listen {address};
                 location / {{
                     proxy_pass http://{upstream}; proxy_http_version 1.1; proxy_set_header connection '';
-                    proxy_cache all; proxy_cache_key $request_uri; proxy_cache_valid any 10m;
-                    add_header x-cache-status $upstream_cache_status always;
+                    {directives}
                 }}
             }}
         }}"

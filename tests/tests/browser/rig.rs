@@ -58,7 +58,7 @@ async fn what_only_some_can_use_is_found(_: Stack) {
     })));
     let visitor = browser().await.visitor(Setup::default()).await.unwrap();
     visitor.open(&serving.await.unwrap().url("/")).await.unwrap();
-    let findings = axe(&visitor).await;
+    let findings = axe(&visitor, "document").await;
     for (finding, name) in
         findings.iter().zip(["color-contrast (s", "html-has-lang (s", "image-alt (c", "label (c"])
     {
