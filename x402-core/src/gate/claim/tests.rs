@@ -1,10 +1,11 @@
-use std::sync::Mutex as StdMutex;
+use std::{sync::Mutex as StdMutex, thread};
 
 use serde_json::json;
 
 use super::*;
 use crate::{
     gate::request::RequestView,
+    payment::{PendingSettlement, Receipt},
     store::{MemoryStore, Swapped},
 };
 
