@@ -58,6 +58,8 @@ fn main() -> std::process::ExitCode {
         hooks::CASES,
         hostile::CASES,
         identifiers::CASES,
+        identifiers::instances::CASES,
+        identifiers::uploads::CASES,
         mutations::CASES,
         offers::CASES,
         on_chain::CASES,

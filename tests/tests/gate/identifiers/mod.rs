@@ -33,6 +33,9 @@ use crate::{
     support::{MARKER, assert_asked, assert_refused, assert_sold, assert_spent, header_of, marker, sign_v2},
 };
 
+pub mod instances;
+pub mod uploads;
+
 pub const CASES: &[Case] = &[
     case!(the_402_offers_it),
     case!(what_comes_again_is_answered_again),
@@ -57,14 +60,6 @@ pub const CASES: &[Case] = &[
     case!(what_failed_on_chain_leaves_the_identifier_free),
     case!(a_pending_payment_is_resumed_by_its_own_name),
     case!(a_price_that_changed_does_not_ask_for_another_payment),
-    case!(an_upload_is_read_only_with_an_identifier),
-    case!(an_upload_that_breaks_off_is_refused).http1(),
-    case!(an_upload_that_takes_too_much_or_too_long_is_refused).http1(),
-    case!(two_instances_answer_as_one),
-    case!(of_two_payments_at_two_instances_one_is_charged).threads(),
-    case!(a_killed_instance_holds_an_identifier_for_a_lease),
-    case!(a_killed_instance_may_have_settled),
-    case!(a_killed_instance_has_settled_while_its_answer_was_made),
     case!(grpc_calls_have_none),
     case!(our_client_asks_again_and_pays_once),
 ];
@@ -134,6 +129,17 @@ impl Shop {
     async fn post(&self, path: &str, payment: &Value, body: &str) -> Answer {
         let headers = [(header_of(payment), &*encoded(payment))];
         self.serving.upload("POST", path, &headers, body).await.unwrap()
+    }
+
+    /// Pays until it is not told to wait, as long as that takes.
+    async fn pay_until(&self, path: &str, payment: &Value) -> Answer {
+        loop {
+            let answer = self.pay(path, payment).await;
+            if answer.status != 409 {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -606,264 +612,6 @@ async fn a_price_that_changed_does_not_ask_for_another_payment(stack: Stack) {
     other["extensions"]["payment-identifier"]["info"]["id"] = "some-other-order-2".into();
     assert_eq!(dearer.pay("/cheap", &other).await.status, 402);
     assert_eq!(dearer.counts(), (0, 0, 0));
-}
-
-async fn an_upload_is_read_only_with_an_identifier(stack: Stack) {
-    let little = |gate: GateBuilder| gate.idempotency(Idempotency::default().longest_request(1000));
-    let shop = open_with(stack, Script::new(), little).await;
-    let long = "x".repeat(1001);
-    let plain = sign_v2(
-        &shop.send("POST", "/echo", &[("content-length", "0")]).await.decoded("payment-required").unwrap(),
-        0,
-    )
-    .await;
-    assert_sold(&shop.post("/echo", &plain, &long).await, "/echo");
-    let payment = shop.named("/echo", ID).await;
-    let answer = shop.post("/echo", &payment, &long).await;
-    assert_refused(&answer, 413, "request_too_large");
-    assert!(answer.json().unwrap()["message"].as_str().unwrap().contains("1000 bytes"));
-    assert_eq!(shop.counts(), (1, 1, 1));
-    let first = shop.post("/echo", &payment, &long[1..]).await;
-    assert_eq!(first.body, format!("{}{}", marker("/echo"), &long[1..]));
-    assert_again(&shop.post("/echo", &payment, &long[1..]).await, &first);
-
-    if stack.wire == Wire::Http1 {
-        let begun = b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel";
-        let mut connection = shop.serving.connect(begun).await.unwrap();
-        let mut came = Vec::new();
-        while !came.ends_with(b"}") {
-            assert_ne!(connection.read_buf(&mut came).await.unwrap(), 0);
-        }
-        assert_eq!(Answer::parse(&came).unwrap().status, 402, "refused before it was read");
-        // In pieces, it is the same request.
-        let pieces: String = long[1..].chars().map(|letter| format!("1\r\n{letter}\r\n")).collect();
-        let request = format!(
-            "POST /echo HTTP/1.1\r\nhost: service.test\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
-             payment-signature: {}\r\n\r\n{pieces}0\r\n\r\n",
-            encoded(&payment)
-        );
-        assert_again(&shop.serving.raw(request.as_bytes()).await.unwrap(), &first);
-    }
-    assert_eq!(shop.counts(), (2, 2, 2));
-}
-
-async fn an_upload_that_breaks_off_is_refused(stack: Stack) {
-    let shop = open(stack, Script::new()).await;
-    let payment = shop.named("/echo", ID).await;
-    for framing in ["content-length: 10\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhel"] {
-        let request = format!(
-            "POST /echo HTTP/1.1\r\nhost: service.test\r\npayment-signature: {}\r\n{framing}",
-            encoded(&payment)
-        );
-        let mut connection = shop.serving.connect(request.as_bytes()).await.unwrap();
-        connection.shutdown().await.unwrap();
-        let mut came = Vec::new();
-        connection.read_to_end(&mut came).await.unwrap();
-        // A server may well close the connection without a word.
-        if !came.is_empty() {
-            assert_eq!(Answer::parse(&came).unwrap().status, 400, "{}", String::from_utf8_lossy(&came));
-        }
-    }
-    assert_eq!(shop.counts(), (0, 0, 0));
-    assert_sold(&shop.post("/echo", &payment, "hello").await, "/echo");
-}
-
-async fn an_upload_that_takes_too_much_or_too_long_is_refused(stack: Stack) {
-    let limits = Idempotency::default().longest_request(1000).read_within(Duration::from_millis(100));
-    let shop = open_with(stack, Script::new(), |gate| gate.idempotency(limits)).await;
-    let payment = shop.named("/echo", ID).await;
-    let begin = async |rest: &str| {
-        let request = format!(
-            "POST /echo HTTP/1.1\r\nhost: service.test\r\npayment-signature: {}\r\n{rest}",
-            encoded(&payment)
-        );
-        let mut connection = shop.serving.connect(request.as_bytes()).await.unwrap();
-        let mut came = Vec::new();
-        while !came.ends_with(b"}") {
-            assert_ne!(connection.read_buf(&mut came).await.unwrap(), 0);
-        }
-        Answer::parse(&came).unwrap()
-    };
-    // Nothing of it was sent, and nothing has to be.
-    assert_refused(&begin("content-length: 1001\r\n\r\n").await, 413, "request_too_large");
-    for slow in ["content-length: 10\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
-        assert_refused(&begin(slow).await, 408, "request_too_slow");
-    }
-    assert_eq!(shop.counts(), (0, 0, 0));
-    assert_sold(&shop.post("/echo", &payment, "hello").await, "/echo");
-}
-
-async fn two_instances_answer_as_one(stack: Stack) {
-    let store = MemoryStore::new();
-    let one = open_with(stack, Script::new(), |gate| gate.store(store.clone())).await;
-    let other = open_with(stack, Script::new(), |gate| gate.store(store.clone())).await;
-    let payment = one.named("/cheap", ID).await;
-    let first = one.pay("/cheap", &payment).await;
-    assert_sold(&first, "/cheap");
-    assert_again(&other.pay("/cheap", &payment).await, &first);
-    assert_conflict(
-        &other.pay("/cheap", &other.named("/cheap", ID).await).await,
-        "payment_identifier_conflict",
-    );
-    assert_conflict(&other.pay("/twin", &payment).await, "payment_identifier_conflict");
-    assert_eq!((one.counts(), other.counts()), ((1, 1, 1), (0, 0, 0)));
-}
-
-async fn of_two_payments_at_two_instances_one_is_charged(stack: Stack) {
-    let store = MemoryStore::new();
-    let mut shops = Vec::new();
-    for _ in 0..2 {
-        let script = Script::new().on_verify([Act::Dawdle]).on_settle([Act::Dawdle]);
-        shops.push(Arc::new(open_with(stack, script, |gate| gate.store(store.clone())).await));
-    }
-    let settled = |shops: &[Arc<Shop>]| shops.iter().map(|shop| shop.script.settle_calls()).sum::<usize>();
-    for round in 0..16 {
-        let (before, id) = (settled(&shops), format!("race-number-{round:06}"));
-        let mut answers = JoinSet::new();
-        for index in 0..8 {
-            let shop = shops[index % 2].clone();
-            let payment = shop.named("/cheap", &id).await;
-            answers.spawn(async move { shop.pay("/cheap", &payment).await });
-        }
-        let answers = answers.join_all().await;
-        let sold = answers.iter().filter(|answer| answer.status == 200).count();
-        assert!(answers.iter().all(|answer| [200, 409].contains(&answer.status)), "{answers:?}");
-        assert_eq!((sold, settled(&shops) - before), (1, 1), "round {round}");
-    }
-}
-
-/// A store from which an instance can be cut off: what it says then is lost, as if it had been killed.
-#[derive(Clone, Default)]
-struct Cut {
-    memory: MemoryStore,
-    is_cut: Arc<AtomicBool>,
-    last: watch::Sender<String>,
-}
-
-impl Cut {
-    fn now(&self) {
-        self.is_cut.store(true, Ordering::SeqCst);
-    }
-
-    fn no_longer(&self) {
-        self.is_cut.store(false, Ordering::SeqCst);
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        if self.is_cut.load(Ordering::SeqCst) { Err(StoreError::unavailable("cut off")) } else { Ok(()) }
-    }
-}
-
-impl ClaimStore for Cut {
-    async fn load(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        self.check()?;
-        self.memory.load(key).await
-    }
-
-    async fn swap(
-        &self,
-        key: &Key,
-        seen: Option<Stamp>,
-        next: Option<Record>,
-    ) -> Result<Swapped, StoreError> {
-        self.check()?;
-        let state = next.as_ref().map(|next| next.state.clone());
-        let swapped = self.memory.swap(key, seen, next).await;
-        self.last.send_replace(state.unwrap_or_default());
-        swapped
-    }
-
-    async fn open(&self, space: &str) -> Result<BTreeMap<String, Stored>, StoreError> {
-        self.check()?;
-        self.memory.open(space).await
-    }
-}
-
-/// One that is cut off, and another, which wait for one another no longer than this.
-async fn cut(stack: Stack, script: Script) -> (Cut, Shop, Shop) {
-    const LEASE: Duration = Duration::from_millis(600);
-    let store = Cut::default();
-    let killed = open_with(stack, script, |gate| gate.store(store.clone()).claim_lease(LEASE)).await;
-    let memory = store.memory.clone();
-    let alive = open_with(stack, Script::new(), |gate| gate.store(memory).claim_lease(LEASE)).await;
-    (store, killed, alive)
-}
-
-impl Shop {
-    /// Pays until it is not told to wait, as long as that takes.
-    async fn pay_until(&self, path: &str, payment: &Value) -> Answer {
-        loop {
-            let answer = self.pay(path, payment).await;
-            if answer.status != 409 {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-async fn a_killed_instance_holds_an_identifier_for_a_lease(stack: Stack) {
-    for same in [true, false] {
-        let (store, killed, alive) = cut(stack, Script::new().on_verify([Act::Wait])).await;
-        let id = format!("order-of-the-killed-{same}");
-        let payment = killed.named("/cheap", &id).await;
-        let other = if same { payment.clone() } else { alive.named("/cheap", &id).await };
-        let (late, first) = tokio::join!(killed.pay("/cheap", &payment), async {
-            killed.script.verify_begun(1).await;
-            store.now();
-            let expected = if same { "payment_in_progress" } else { "payment_identifier_conflict" };
-            assert_refused(&alive.pay("/cheap", &other).await, 409, expected);
-            let first = alive.pay_until("/cheap", &other).await;
-            // It was not dead after all, and finds that it has nothing any more.
-            store.no_longer();
-            killed.script.let_go();
-            first
-        });
-        assert_sold(&first, "/cheap");
-        assert_refused(&late, 409, "payment_in_progress");
-        assert_again(&alive.pay("/cheap", &other).await, &first);
-        assert_eq!((killed.script.settle_calls(), alive.counts()), (0, (1, 1, 1)));
-    }
-}
-
-async fn a_killed_instance_may_have_settled(stack: Stack) {
-    let (store, killed, alive) = cut(stack, Script::new().on_settle([Act::Wait])).await;
-    let payment = killed.named("/cheap", ID).await;
-    let other = alive.named("/cheap", ID).await;
-    let (late, first) = tokio::join!(killed.pay("/cheap", &payment), async {
-        killed.script.settle_begun(1).await;
-        store.now();
-        let first = alive.pay_until("/cheap", &payment).await;
-        killed.script.let_go();
-        first
-    });
-    assert_sold(&first, "/cheap");
-    assert!([409, 503].contains(&late.status), "{late:?}");
-    assert_conflict(&alive.pay("/cheap", &other).await, "payment_identifier_conflict");
-    assert_again(&alive.pay("/cheap", &payment).await, &first);
-    assert_eq!(alive.counts(), (1, 0, 1));
-}
-
-async fn a_killed_instance_has_settled_while_its_answer_was_made(stack: Stack) {
-    let (store, killed, alive) = cut(stack, Script::new()).await;
-    let payment = killed.named("/stalls", ID).await;
-    let lost = killed.pay("/stalls", &payment);
-    let known = async {
-        let mut last = store.last.subscribe();
-        let written = last.wait_for(|state| state.contains("unserved"));
-        tokio::time::timeout(Duration::from_secs(20), written).await.expect("it is not written").unwrap();
-        store.now();
-    };
-    tokio::select! {
-        answer = lost => panic!("{answer:?}"),
-        () = known => {}
-    }
-    // The second visit: it is whole by now.
-    alive.goods.visits.count();
-    let answer = alive.pay_until("/stalls", &payment).await;
-    assert_sold(&answer, "/stalls");
-    assert_eq!(alive.script.settle_calls(), 0, "nobody has to be asked whether it was settled");
-    assert_again(&alive.pay("/stalls", &payment).await, &answer);
 }
 
 async fn grpc_calls_have_none(stack: Stack) {
