@@ -32,6 +32,7 @@ mod once;
 mod options;
 mod outcomes;
 mod payments;
+mod people;
 mod poem_alone;
 mod pressure;
 mod remote;
@@ -67,6 +68,7 @@ fn main() -> std::process::ExitCode {
         options::CASES,
         outcomes::CASES,
         payments::CASES,
+        people::CASES,
         poem_alone::CASES,
         pressure::CASES,
         remote::CASES,

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{
     access::{Access, PaymentInfo},
     builder::GateInner,
-    charge::{Charge, SettleTiming},
+    charge::{Charge, PaywallOf, SettleTiming},
     claim::{Identifier, KeptAnswer, Place, Taking},
     event, grpc,
     idempotency::{Idempotency, Identifiers},
@@ -75,8 +75,12 @@ pub(super) async fn admit(
     body: &mut impl RequestBody,
 ) -> Result<Pass, Response<Bytes>> {
     let speech = Speech::of(request);
-    let paywall = priced.charge.paywall.as_deref().or(gate.paywall.as_deref());
-    let paywall = paywall.map(|paywall| (paywall, request));
+    let paywall = match &priced.charge.paywall {
+        PaywallOf::Charge(paywall) => Some(paywall),
+        PaywallOf::Gate => gate.paywall.as_ref(),
+        PaywallOf::Nobody => None,
+    };
+    let paywall = paywall.map(|paywall| (&**paywall, request));
     let mut asked = Asked { charge: &priced.charge, offer: None, paywall, version: Version::V2, speech };
     if let Some(Access::Paid(_)) = request.access {
         return Err(Refusal::misconfigured(CHARGED_TWICE).encode(Some(&asked)));
@@ -99,6 +103,10 @@ pub(super) async fn admit(
         }
         presented => presented,
     };
+    if !matches!(presented, Ok(None)) {
+        // Who pays is told what became of it.
+        asked.paywall = None;
+    }
     let offer = match Offer::make(gate, priced, request).await {
         Ok(offer) => offer,
         Err(refusal) => return Err(refusal.encode(Some(&asked))),

@@ -119,7 +119,7 @@ impl Unaddressed {
             identifiers: Identifiers::Unknown,
             request_hooks: Vec::new(),
             hook_names: Vec::new(),
-            paywall: None,
+            paywall: PaywallOf::Gate,
             unpaid_body: None,
             settlement_failed_body: None,
         }
@@ -137,9 +137,18 @@ pub struct Charge {
     pub(super) identifiers: Identifiers,
     pub(super) request_hooks: Vec<RequestHook>,
     hook_names: Vec<&'static str>,
-    pub(super) paywall: Option<Arc<dyn Paywall>>,
+    pub(super) paywall: PaywallOf,
     pub(super) unpaid_body: Option<UnpaidBody>,
     pub(super) settlement_failed_body: Option<SettlementFailedBody>,
+}
+
+/// What people see who open it in a browser.
+#[derive(Clone)]
+pub(super) enum PaywallOf {
+    /// What the gate has for them.
+    Gate,
+    Charge(Arc<dyn Paywall>),
+    Nobody,
 }
 
 pub(super) type UnpaidBody = Arc<dyn Fn(&PaymentRequired) -> CustomBody + Send + Sync>;
@@ -229,9 +238,16 @@ impl Charge {
         self
     }
 
-    /// The page for people who open this in a browser, in place of the gate's; see [`Paywall`].
+    /// The page for people who open this in a browser, in place of the gate's, of which nothing is taken over; see
+    /// [`Paywall`].
     pub fn paywall(mut self, paywall: impl Paywall) -> Self {
-        self.paywall = Some(Arc::new(paywall));
+        self.paywall = PaywallOf::Charge(Arc::new(paywall));
+        self
+    }
+
+    /// No page for people, whatever the gate has: they see what programs do.
+    pub fn without_paywall(mut self) -> Self {
+        self.paywall = PaywallOf::Nobody;
         self
     }
 

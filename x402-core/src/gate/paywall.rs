@@ -5,12 +5,11 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-use super::request::RequestView;
 use crate::{asset::Token, payment::PaymentRequired};
 
-/// Makes the page that a person sees who opens a paid address in a browser.
+/// Makes the pages that a person sees who opens a paid address in a browser.
 ///
-/// It takes the place of the 402's body where no payment came, the method is GET or HEAD, and the request's `Accept` prefers
+/// [`page`](Self::page) takes the place of the 402's body where no payment came, the method is GET or HEAD, and the request's `Accept` prefers
 /// HTML to JSON. The header `PAYMENT-REQUIRED` is there as ever, so a program that asks for HTML can pay as well.
 ///
 /// A function is a paywall, and so is a [`Page`] that is the same for everybody:
@@ -21,9 +20,21 @@ use crate::{asset::Token, payment::PaymentRequired};
 /// let charge = exact("$0.10").on(BASE).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C")
 ///     .paywall(|visit: &Visit<'_>| Page::new(format!("<!doctype html><p>{} ways to pay", visit.required.accepts.len())));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no paywall",
+    note = "a paywall is a `PaywallPage`, a `Page` (`Page::new(\"<!doctype html>…\")`), or a function \
+            `|visit: &Visit<'_>| -> Page`, whose argument has to be written with its type"
+)]
 pub trait Paywall: Send + Sync + 'static {
     /// The page for this visit.
     fn page(&self, visit: &Visit<'_>) -> Page;
+
+    /// The page for somebody who comes while payments cannot be taken, in place of the 503's JSON, where there is one.
+    /// `headers` are the request's.
+    fn unavailable(&self, headers: &HeaderMap) -> Option<Page> {
+        let _ = headers;
+        None
+    }
 }
 
 impl<F: Fn(&Visit<'_>) -> Page + Send + Sync + 'static> Paywall for F {
@@ -55,13 +66,15 @@ pub struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    pub(super) fn new(
+    /// A visit as the gate makes it, for tests of a paywall of your own.
+    pub fn new(
         required: &'a PaymentRequired,
-        encoded: &'a HeaderValue,
+        encoded: &'a str,
         tokens: &'a [Token],
-        RequestView { uri, headers, .. }: RequestView<'a>,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
     ) -> Self {
-        Self { required, encoded: encoded.to_str().unwrap_or_default(), tokens, uri, headers }
+        Self { required, encoded, tokens, uri, headers }
     }
 }
 
@@ -85,6 +98,16 @@ impl Page {
     /// A page.
     pub fn new(html: impl Into<Bytes>) -> Self {
         Self { html: html.into(), headers: HeaderMap::new() }
+    }
+
+    /// Its HTML.
+    pub fn html(&self) -> &Bytes {
+        &self.html
+    }
+
+    /// The headers it comes with, besides those of the gate.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// With this header, like `Content-Security-Policy`. The gate's own headers take the place of those of the same name.

@@ -1,5 +1,7 @@
 //! Every way a paid route says no, and how it is written.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ use super::{
     event, grpc,
     idempotency::Idempotency,
     offer::Offer,
-    paywall::{Paywall, Visit, is_for_people},
+    paywall::{Page, Paywall, Visit, is_for_people},
     request::{RequestView, Unread},
     toll::HEADER_LIMIT,
 };
@@ -65,10 +67,33 @@ enum Kind {
 pub(super) struct Asked<'a> {
     pub(super) charge: &'a Charge,
     pub(super) offer: Option<&'a Offer>,
-    /// What is shown to people, and what they asked for.
+    /// What is shown to people who did not pay, and what they asked for.
     pub(super) paywall: Option<(&'a dyn Paywall, RequestView<'a>)>,
     pub(super) version: Version,
     pub(super) speech: Speech,
+}
+
+impl Asked<'_> {
+    /// A page, if a person asks and there is one for them.
+    fn show(
+        &self,
+        headers: &mut HeaderMap,
+        page: impl FnOnce(&dyn Paywall, RequestView<'_>) -> Option<Page>,
+    ) -> Option<CustomBody> {
+        let (paywall, request) = self.paywall?;
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Language"));
+        if !is_for_people(request.method, request.headers) {
+            return None;
+        }
+        // Who is to pay is told so, whatever becomes of the page.
+        let page = catch_unwind(AssertUnwindSafe(|| page(paywall, request))).unwrap_or_else(|_| {
+            tracing::error!("the page for people panicked; they see what programs do");
+            None
+        })?;
+        let ours = std::mem::replace(headers, page.headers);
+        headers.extend(ours);
+        Some(CustomBody { content_type: "text/html; charset=utf-8".to_owned(), body: page.html })
+    }
 }
 
 /// How a request wants to be spoken to.
@@ -369,6 +394,9 @@ impl Refusal {
                 body["transaction"] = pending.transaction.as_str().into();
                 in_json(&body)
             }
+            (Kind::NotReady, Some(asked)) => asked
+                .show(&mut headers, |paywall, request| paywall.unavailable(request.headers))
+                .unwrap_or_else(|| in_json(&self.json())),
             _ => in_json(&self.json()),
         };
         if let (Some(receipt), Some(asked)) = (self.0.receipt.take(), asked) {
@@ -418,20 +446,13 @@ impl Refusal {
             }
             headers.insert(PAYMENT_REQUIRED, encoded.clone());
         }
-        if let (true, Some((paywall, request))) = (unpaid, asked.paywall) {
-            headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Language"));
-            if let (Some(required), Some(encoded), Some(offer)) = (&v2, &encoded, asked.offer)
-                && is_for_people(request.method, request.headers)
-            {
-                let tokens = offer.tokens(Version::V2);
-                let page = paywall.page(&Visit::new(required, encoded, &tokens, request));
-                let ours = std::mem::replace(headers, page.headers);
-                headers.extend(ours);
-                return Ok(CustomBody {
-                    content_type: "text/html; charset=utf-8".to_owned(),
-                    body: page.html,
-                });
-            }
+        let page = asked.show(headers, |paywall, RequestView { uri, headers, .. }| {
+            let (required, encoded) = (v2.as_ref()?, encoded.as_ref()?.to_str().ok()?);
+            let tokens = asked.offer?.tokens(Version::V2);
+            Some(paywall.page(&Visit::new(required, encoded, &tokens, uri, headers)))
+        });
+        if let Some(page) = page {
+            return Ok(page);
         }
         let error = if unpaid { "X-PAYMENT header is required" } else { &self.0.error };
         let v1 = asked.offer.and_then(|offer| offer.required(Version::V1, error));
