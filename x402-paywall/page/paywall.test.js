@@ -2,23 +2,21 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { cut, decodeText, filename, indent, policies, trusted, withNonces } from "./bought.js";
 import {
   answer,
-  figure,
-  payable,
-  plain,
   decode,
   encode,
-  filename,
-  indent,
+  figure,
   judge,
+  offered,
   pause,
-  policies,
-  sandbox,
+  payable,
+  plain,
+  size,
   stored,
-  trusted,
   typedData,
-} from "./paywall.js";
+} from "./wire.js";
 
 test("headers are base64 of UTF-8 JSON", () => {
   const value = { a: "ä€😀", b: [1, null] };
@@ -220,11 +218,7 @@ test("names of downloads", () => {
     assert.equal(filename(null, path, mime), expected, mime);
 });
 
-test("JSON is indented, its values are not touched", () => {
-  assert.equal(
-    indent('{"a":1.10,"b":[],"c":{ },"d":[12345678901234567890,"x: {y},"]}'),
-    '{\n  "a": 1.10,\n  "b": [],\n  "c": {},\n  "d": [\n    12345678901234567890,\n    "x: {y},"\n  ]\n}',
-  );
+test("what is no JSON stays as it is", () => {
   assert.equal(indent("{"), "{");
 });
 
@@ -236,18 +230,6 @@ test("policies are read as browsers read them", () => {
     { "script-src": ["'self'", "a.test"], sandbox: [] },
     { "img-src": ["*"] },
   ]);
-});
-
-test("a sandbox allows what each policy allows", () => {
-  for (const [header, expected] of [
-    ["script-src 'self'", null],
-    ["sandbox", []],
-    ["SANDBOX allow-scripts allow-forms", ["allow-scripts", "allow-forms"]],
-    ["sandbox allow-scripts allow-forms, img-src *, sandbox allow-forms", ["allow-forms"]],
-    ["sandbox allow-scripts, sandbox", []],
-    ["img-src sandbox", null],
-  ])
-    assert.deepEqual(sandbox(policies(header)), expected, header);
 });
 
 test("our nonce takes the place of the policies' own", () => {
@@ -267,4 +249,69 @@ test("our nonce takes the place of the policies' own", () => {
     ["script-src 'nonce-a', script-src 'self'", "script", "a", true],
   ])
     assert.equal(trusted(policies(header), kind, own), expected, `${header} ${kind} ${own}`);
+});
+
+test("a policy goes along with our nonces beside its own", () => {
+  const nonces = { script: "S", style: "T" };
+  for (const [header, expected] of [
+    ["script-src 'self'", "script-src 'self'"],
+    ["script-src 'nonce-a'", "script-src 'nonce-a' 'nonce-S'"],
+    ["default-src 'nonce-a'", "default-src 'nonce-a' 'nonce-S' 'nonce-T'"],
+    ["default-src 'nonce-a'; style-src *", "default-src 'nonce-a' 'nonce-S'; style-src *"],
+    ["SCRIPT-SRC 'NONCE-a='; img-src x", "script-src 'NONCE-a=' 'nonce-S'; img-src x"],
+    // What is no nonce for a browser does not become one.
+    ["script-src 'nonce-'", "script-src 'nonce-'"],
+    ["script-src 'nonce-{{nonce}}'", "script-src 'nonce-{{nonce}}'"],
+    ["script-src 'nonce-a b'", "script-src 'nonce-a b'"],
+  ])
+    assert.equal(withNonces(policies(header)[0], nonces), expected, header);
+});
+
+test("HTML is cut around the ends of scripts and styles, and nothing of it is lost", () => {
+  for (const [html, parts] of [
+    ["", [""]],
+    ["<p>a", ["<p>a"]],
+    ["a<script>b</script>c", ["a<script>b", "</script>", "c"]],
+    ["<STYLE>b</STYLE >c</scripty>", ["<STYLE>b", "</STYLE ", ">c</scripty>"]],
+  ]) {
+    assert.deepEqual(cut(html), parts);
+    assert.equal(cut(html).join(""), html);
+  }
+});
+
+test("texts are read in the encoding that they are in", () => {
+  const bytes = (text) => Uint8Array.from(text, (char) => char.charCodeAt(0));
+  for (const [text, charset, html, expected] of [
+    ["\xc3\xa9", undefined, true, "é"],
+    ["\xe9", undefined, true, "é"],
+    ["\xe9", "iso-8859-1", false, "é"],
+    ["\xef\xbb\xbf\xc3\xa9", "iso-8859-1", true, "é"],
+    ["\xff\xfe\xe9\x00", "utf-8", true, "é"],
+    ["\xfe\xff\x00\xe9", undefined, false, "é"],
+    ["<meta charset=windows-1251>\xe9", undefined, true, "<meta charset=windows-1251>й"],
+    ["<meta charset='windows-1251'>\xe9", "iso-8859-1", true, "<meta charset='windows-1251'>é"],
+    ["<meta charset=windows-1251>\xe9", undefined, false, "<meta charset=windows-1251>é"],
+    ["<!-- <meta charset=utf-16> --><meta content='text/html; charset=koi8-r'>\xc1", undefined, true, "а"],
+    ["<meta charset=utf-16>\xc3\xa9", undefined, true, "é"],
+    ["<meta charset=none>\xc3\xa9", undefined, true, "é"],
+    ["\xc3\xa9", "no-such", true, "é"],
+  ])
+    assert.ok(decodeText(bytes(text), charset, html).endsWith(expected), `${text} ${charset}`);
+});
+
+test("what is no offer is none", () => {
+  for (const none of [null, undefined, 5, "x", {}, { accepts: "x" }, { accepts: [null] }, { accepts: [5] }])
+    assert.equal(offered(none), null, JSON.stringify(none));
+  assert.deepEqual(offered({ accepts: [{}] }), { accepts: [{}] });
+});
+
+test("a long price is written smaller", () => {
+  for (const [price, expected] of [
+    ["$0.01", ""],
+    ["1.2345 HONEY", ""],
+    ["$123,456.789", "long"],
+    ["$1,234,567.123456", "long"],
+    ["$1,234,567.1234567", "longer"],
+  ])
+    assert.equal(size(price), expected, price);
 });

@@ -30,8 +30,8 @@ export interface Option extends Record<string, any> {
 }
 
 export interface Data {
-  /** What the header PAYMENT-REQUIRED says. */
-  required: Offer;
+  /** What the header PAYMENT-REQUIRED says, or the header. */
+  required: Offer | string;
   options: Option[];
   /** The server's clock, in seconds. */
   now: number;
@@ -60,6 +60,8 @@ export interface Payment {
   from: string;
   nonce: string;
   validBefore: number;
+  /** When the last of those with this nonce is over. */
+  until?: number;
   signedAt: number;
   /** As money, and where. */
   price: string;
@@ -70,6 +72,8 @@ export interface Payment {
   /** The person pays anew, though nobody could say whether this was paid. */
   waived?: boolean;
   paid?: number;
+  /** The token says so. */
+  spent?: boolean;
   receipt?: Settlement;
 }
 
@@ -82,10 +86,14 @@ export interface Answer {
 }
 
 export interface Wallet {
+  /** EIP-6963's `uuid`. */
   id: string;
   name: string;
+  rdns: string;
   icon: string;
   provider: Provider;
+  /** Where its `rdns` stands. */
+  hint?: HTMLElement;
 }
 
 /** EIP-1193. */

@@ -37,8 +37,9 @@ impl Colour {
         let (on_light, on_dark) = (light.readable(), dark.readable());
         let [light, dark, on_light, on_dark] = [light, dark, on_light, on_dark].map(Self::css);
         format!(
-            ":root{{--accent:light-dark({light},{dark});--on-accent:light-dark({on_light},{on_dark});\
-             --focus:var(--accent)}}"
+            ":root{{--accent:{light};--on-accent:{on_light};--focus:var(--accent)}}\
+             @supports (color:light-dark(#000,#fff)){{:root{{\
+             --accent:light-dark({light},{dark});--on-accent:light-dark({on_light},{on_dark})}}}}"
         )
     }
 

@@ -6,11 +6,10 @@ use x402_core::{
     payment::{JsonMap, PaymentRequirements},
 };
 
-use crate::{
-    Chain, PaywallPage,
-    language::{Language, fill},
-    money,
-};
+use crate::{Chain, PaywallPage, language::Language, money};
+
+/// For how long the script has anything signed at most, in seconds: what is signed is money in the hands of whoever has it.
+const LONGEST_SIGNATURE: u64 = 24 * 60 * 60;
 
 /// The longest description and address that are shown, in characters: what is sold can be told in fewer.
 const LONGEST: usize = 300;
@@ -21,7 +20,7 @@ const LONGEST: usize = 300;
 pub struct Facts {
     /// The language they are in.
     pub language: Language,
-    /// Who sells: the app's name as set, else the service's, else its host.
+    /// Who sells: the app's name as set, else its host.
     pub app_name: String,
     /// The `https` address of a logo.
     pub app_logo: Option<String>,
@@ -43,6 +42,8 @@ pub struct Facts {
 pub struct WayToPay {
     /// The price as money, like `$0.01`, or in the token where that is no dollar known to core.
     pub price: String,
+    /// Whether that is in dollars.
+    pub(crate) is_dollar: bool,
     /// The price in the token, and where: `0.01 USDC on Base`.
     pub amount: String,
     /// The token's symbol.
@@ -57,26 +58,26 @@ pub struct WayToPay {
     pub pay_to_short: String,
     /// For how long a signature is valid: `5 minutes`.
     pub valid_for: String,
-    /// Whether a wallet in a browser can pay it: `exact`, by EIP-3009, on an EVM chain.
+    /// Whether a wallet in a browser can pay it: `exact`, by EIP-3009, on an EVM chain, with a signature that is valid for
+    /// 24 hours at most.
     pub payable: bool,
     /// Where its transactions can be looked up; their hash follows.
     pub explorer: Option<String>,
 }
 
 impl Facts {
-    pub(crate) fn of(page: &PaywallPage, visit: &Visited<'_>) -> Self {
+    pub(crate) fn of(page: &PaywallPage, visit: &Visit<'_>) -> Self {
         let language = page.language.unwrap_or_else(|| Language::of(visit.headers));
         let resource = &visit.required.resource;
         let url = page.current_url.as_deref().unwrap_or(&resource.url);
         let shown = url.strip_prefix("https://").or(url.strip_prefix("http://")).unwrap_or(url);
         let host = shown.split(['/', '?', '#']).next().unwrap_or_default();
-        let service = resource.service_name.as_deref().unwrap_or(host);
         let accepts = visit.required.accepts.iter().zip(visit.tokens);
         let ways: Vec<_> =
             accepts.map(|(option, token)| WayToPay::of(option, token, language, page)).collect();
         Self {
             language,
-            app_name: cut(page.app_name.as_deref().unwrap_or(service), 80),
+            app_name: cut(page.app_name.as_deref().unwrap_or(host), 80),
             app_logo: page.app_logo.clone(),
             description: resource.description.as_deref().map(|text| cut(text, LONGEST)),
             resource: cut(shown, LONGEST),
@@ -93,16 +94,18 @@ impl WayToPay {
         let network = chain.map_or_else(|| option.network.to_string(), |chain| cut(&chain.name, 40));
         let symbol = cut(&token.symbol, 20);
         let amount = money::tokens(option.amount, token.decimals, &symbol, language);
-        let price = if is_dollar(token) {
+        let is_dollar = is_dollar(token);
+        let price = if is_dollar {
             money::dollars(option.amount, token.decimals, language)
         } else {
-            amount.clone()
+            // Where it stands alone, a long one may be broken there.
+            amount.replace('\u{a0}', " ")
         };
         let texts = language.texts();
-        let amount_on = texts.script.get("amount").map_or("{amount}", String::as_str);
         Self {
             price,
-            amount: fill(amount_on, &[("amount", &amount), ("network", &network)]),
+            is_dollar,
+            amount: texts.say("amount", &[("amount", &amount), ("network", &network)]),
             token: symbol,
             network,
             testnet: chain.map_or(page.testnet == Some(true), |chain| chain.testnet),
@@ -115,22 +118,8 @@ impl WayToPay {
     }
 }
 
-/// A [`Visit`], which only a gate can make.
-pub(crate) struct Visited<'a> {
-    pub(crate) required: &'a x402_core::payment::PaymentRequired,
-    pub(crate) tokens: &'a [Token],
-    pub(crate) headers: &'a http::HeaderMap,
-}
-
-impl<'a> From<&Visit<'a>> for Visited<'a> {
-    fn from(visit: &Visit<'a>) -> Self {
-        let Visit { required, tokens, headers, .. } = *visit;
-        Self { required, tokens, headers }
-    }
-}
-
 /// Core's table has the tokens that prices in dollars are charged in, and no others.
-pub(crate) fn is_dollar(token: &Token) -> bool {
+fn is_dollar(token: &Token) -> bool {
     token_at(&token.network, &token.address).is_some_and(|known| known.decimals == token.decimals)
 }
 
@@ -144,7 +133,7 @@ fn is_payable(option: &PaymentRequirements) -> bool {
         // A larger number is not exact in JavaScript.
         && option.network.evm_chain_id().is_some_and(|id| (1..1 << 53).contains(&id))
         && [&option.asset, &option.pay_to].iter().all(|address| is_evm_address(address.as_str()))
-        && option.max_timeout_seconds > 0
+        && (1..=LONGEST_SIGNATURE).contains(&option.max_timeout_seconds)
 }
 
 fn is_eip3009(extra: &JsonMap) -> bool {
@@ -201,8 +190,9 @@ mod tests {
         assert!(is_payable(&option(|_| ())));
         assert!(is_payable(&option(|it| it["extra"]["assetTransferMethod"] = "eip3009".into())));
         assert!(is_payable(&option(|it| it["network"] = "eip155:31337".into())));
+        assert!(is_payable(&option(|it| it["maxTimeoutSeconds"] = 86_400.into())));
         type Change = fn(&mut Value);
-        let unpayable: [(&str, Change); 9] = [
+        let unpayable: [(&str, Change); 10] = [
             ("scheme", |it| it["scheme"] = "upto".into()),
             ("solana", |it| it["network"] = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1".into()),
             ("no chain id", |it| it["network"] = "eip155:x".into()),
@@ -212,6 +202,7 @@ mod tests {
             ("no version", |it| it["extra"]["version"] = 2.into()),
             ("payee", |it| it["payTo"] = "0x209693".into()),
             ("no time", |it| it["maxTimeoutSeconds"] = 0.into()),
+            ("too much time", |it| it["maxTimeoutSeconds"] = 86_401.into()),
         ];
         for (name, change) in unpayable {
             assert!(!is_payable(&option(change)), "{name}");

@@ -65,7 +65,10 @@ fn primary(range: &str) -> &str {
 
 /// Thousandths; what is no weight counts for nothing.
 fn weight(range: &str) -> u16 {
-    let Some(text) = range.split(';').skip(1).find_map(|part| part.trim().strip_prefix("q=")) else {
+    let Some(text) = range.split(';').skip(1).find_map(|part| {
+        let part = part.trim();
+        part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="))
+    }) else {
         return 1000;
     };
     match text.parse::<f32>() {
@@ -119,6 +122,9 @@ pub(crate) struct PageTexts {
     pub(crate) cancel: String,
     pub(crate) copy: String,
     pub(crate) explorer: String,
+    pub(crate) unavailable: String,
+    pub(crate) unavailable_help: String,
+    pub(crate) reload: String,
 }
 
 impl Texts {
@@ -128,17 +134,22 @@ impl Texts {
         Self { page, script, script_json }
     }
 
-    /// A duration in the largest unit that says it exactly.
+    /// What the script says, and the server too.
+    pub(crate) fn say(&self, name: &str, values: &[(&str, &str)]) -> String {
+        fill(self.script.get(name).map_or("", String::as_str), values)
+    }
+
+    /// A duration, like `1 hour 30 minutes`.
     pub(crate) fn duration(&self, seconds: u64) -> String {
-        let (count, name) = match seconds {
-            3600 => (1, "hour"),
-            60 => (1, "minute"),
-            _ if seconds.is_multiple_of(3600) => (seconds / 3600, "hours"),
-            _ if seconds.is_multiple_of(60) => (seconds / 60, "minutes"),
-            _ => (seconds, "seconds"),
-        };
-        let text = self.script.get(name).map_or("{count}", String::as_str);
-        fill(text, &[("count", &count.to_string())])
+        let units = [
+            (seconds / 3600, "hour", "hours"),
+            (seconds / 60 % 60, "minute", "minutes"),
+            (seconds % 60, "second", "seconds"),
+        ];
+        let told = units.into_iter().filter(|(count, ..)| *count > 0).map(|(count, one, several)| {
+            self.say(if count == 1 { one } else { several }, &[("count", &count.to_string())])
+        });
+        told.collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -183,6 +194,7 @@ mod tests {
             (&["de;q=0"], English),
             (&["de;q=2"], English),
             (&["de;q=x"], English),
+            (&["de;Q=0.2, en;Q=0.3"], English),
             (&["deu"], English),
             (&["de;level=1;q=0.4, en;q=0.3"], German),
         ] {
@@ -212,11 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_told_in_the_largest_unit_that_fits() {
+    fn durations_are_told_as_people_do() {
         for (seconds, english, german) in [
             (45, "45 seconds", "45 Sekunden"),
             (60, "1 minute", "1 Minute"),
-            (90, "90 seconds", "90 Sekunden"),
+            (61, "1 minute 1 second", "1 Minute 1 Sekunde"),
+            (90, "1 minute 30 seconds", "1 Minute 30 Sekunden"),
             (300, "5 minutes", "5 Minuten"),
             (3600, "1 hour", "1 Stunde"),
             (7200, "2 hours", "2 Stunden"),

@@ -30,7 +30,8 @@
 //! # A page of your own
 //!
 //! Anything that takes a visit and gives a page is a paywall: see [`Paywall`]. [`PaywallPage::facts`] has what this page
-//! says, in words, for a template of your own:
+//! says, in words, for a template of your own. The script that pays is this page's alone; `page(visit)` is the whole of it,
+//! for a paywall that shows it to some and something else to others.
 //!
 //! ```
 //! use x402_core::gate::{Page, Visit};
@@ -62,12 +63,13 @@ mod page;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use http::HeaderMap;
 use x402_core::{
     gate::{Page, Paywall, Visit},
     network::Network,
 };
 
-use crate::{colour::Colour, facts::Visited};
+use crate::colour::Colour;
 
 pub use crate::{
     chains::Chain,
@@ -137,7 +139,7 @@ impl PaywallPage {
         }
     }
 
-    /// Who sells. Otherwise the service's name, or its host.
+    /// Who sells. Otherwise the service's host.
     #[must_use]
     pub fn app_name(mut self, name: impl Into<String>) -> Self {
         self.app_name = Some(name.into());
@@ -182,7 +184,7 @@ impl PaywallPage {
     }
 
     /// Where the page gets a session token of Coinbase's on-ramp, for a link to buy tokens when there are too few: a path
-    /// of the same origin. It is sent `{address, network}` by POST and answers `{token}`.
+    /// of the same origin. It is sent `{"address": "0x…", "network": "eip155:8453"}` by POST and answers `{"token": "…"}`.
     ///
     /// # Errors
     /// When it is no path: the page speaks to its own origin only.
@@ -231,7 +233,7 @@ impl PaywallPage {
 
     /// What this page would say to this visit, for a template of your own.
     pub fn facts(&self, visit: &Visit<'_>) -> Facts {
-        Facts::of(self, &Visited::from(visit))
+        Facts::of(self, visit)
     }
 
     fn known_chain(&self, network: &Network) -> Option<&Chain> {
@@ -243,8 +245,11 @@ impl PaywallPage {
 impl Paywall for PaywallPage {
     fn page(&self, visit: &Visit<'_>) -> Page {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let page::Rendered { html, headers } = page::render(self, &Visited::from(visit), now);
-        headers.into_iter().fold(Page::new(html), |page, (name, value)| page.with_header(name, value))
+        page::render(self, visit, now)
+    }
+
+    fn unavailable(&self, headers: &HeaderMap) -> Option<Page> {
+        Some(page::unavailable(self, headers))
     }
 }
 

@@ -3,20 +3,20 @@
 use std::{ops::Not, sync::LazyLock};
 
 use askama::Template;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
-use serde_json::value::RawValue;
-use x402_core::payment::PaymentRequired;
+use serde_json::value::{RawValue, to_raw_value};
+use x402_core::gate::{Page, Visit};
 
 use crate::{
     Chain, PaywallPage,
-    facts::{Facts, Visited, WayToPay, is_dollar},
-    language::{PageTexts, fill},
+    facts::{Facts, WayToPay},
+    language::{Language, PageTexts, fill},
 };
 
 static STYLE: LazyLock<String> = LazyLock::new(|| style(include_str!("../page/paywall.css")));
 static BAR: LazyLock<String> = LazyLock::new(|| style(include_str!("../page/bar.css")));
-/// What `npm run build` makes of `paywall.js`; `cargo xtask test` holds it against that.
+/// What `npm run build` makes of the modules in `page/`; `cargo xtask test` holds it against that.
 const SCRIPT: &str = include_str!("../page/paywall.min.js");
 
 #[derive(Template)]
@@ -28,30 +28,43 @@ struct Document<'a> {
     theme: &'a str,
     chosen: Option<&'a WayToPay>,
     chosen_index: usize,
-    nonce: &'a str,
+    amount: &'a str,
+    size: &'a str,
+    nonces: &'a Nonces,
     css: &'a str,
     accent: &'a str,
     data: &'a str,
     script: &'a str,
 }
 
-/// A page and the headers of its own.
-pub(crate) struct Rendered {
-    pub(crate) html: String,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+#[derive(Template)]
+#[template(path = "unavailable.html")]
+struct Unavailable<'a> {
+    language: &'a str,
+    texts: &'a PageTexts,
+    theme: &'a str,
+    app_name: &'a str,
+    nonces: &'a Nonces,
+    css: &'a str,
+    accent: &'a str,
 }
 
-pub(crate) fn render(page: &PaywallPage, visit: &Visited<'_>, now: u64) -> Rendered {
+pub(crate) fn render(page: &PaywallPage, visit: &Visit<'_>, now: u64) -> Page {
     let facts = Facts::of(page, visit);
     let texts = facts.language.texts();
     let chosen_index = facts.ways.iter().position(|way| way.payable).unwrap_or(0);
     let chosen = facts.ways.get(chosen_index);
     let price = chosen.map_or("", |way| &way.price);
-    let nonce = nonce();
+    let nonces = Nonces::new();
     let document = Document {
         title: &fill(&texts.page.title, &[("price", price), ("app", &facts.app_name)]),
         theme: page.theme.name(),
-        nonce: nonce.as_deref().unwrap_or_default(),
+        amount: &chosen.map_or_else(String::new, |way| {
+            // A price in the token is the amount, and is not told twice.
+            if way.is_dollar { way.amount.clone() } else { texts.say("place", &[("network", &way.network)]) }
+        }),
+        size: size(price),
+        nonces: &nonces,
         css: &STYLE,
         accent: &page.accent.style(),
         data: &in_script(&Data::of(page, &facts, visit, now)),
@@ -62,23 +75,68 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visited<'_>, now: u64) -> Rende
         facts: &facts,
     };
     let html = document.render().expect("writing to a string does not fail");
-    Rendered { html, headers: headers(nonce.as_deref(), &facts) }
+    sent(html, facts.language, &nonces)
 }
 
-/// What the script is told. The offer is what the header says, without its base64.
+pub(crate) fn unavailable(page: &PaywallPage, headers: &HeaderMap) -> Page {
+    let language = page.language.unwrap_or_else(|| Language::of(headers));
+    let nonces = Nonces { script: None, ..Nonces::new() };
+    let document = Unavailable {
+        language: language.tag(),
+        texts: &language.texts().page,
+        theme: page.theme.name(),
+        app_name: page.app_name.as_deref().unwrap_or_default(),
+        nonces: &nonces,
+        css: &STYLE,
+        accent: &page.accent.style(),
+    };
+    let html = document.render().expect("writing to a string does not fail");
+    sent(html, language, &nonces)
+}
+
+/// How large a price can be written so that no number in it is broken on a phone: `page/wire.js` has the same.
+fn size(price: &str) -> &'static str {
+    match price.split(' ').map(|word| word.chars().count()).max().unwrap_or(0) {
+        0..=11 => "",
+        12..=17 => "long",
+        _ => "longer",
+    }
+}
+
+/// What the script is told.
 #[derive(Serialize)]
 struct Data<'a> {
-    required: &'a PaymentRequired,
-    options: Vec<Told<'a>>,
+    required: Told<'a>,
+    options: Vec<ToldOption<'a>>,
     now: u64,
     bar: &'a str,
     onramp: Option<&'a str>,
     texts: &'a RawValue,
 }
 
+/// The offer: as JSON, or as the header has it, in base64, which has no `<` and is shorter where there are many.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told<'a> {
+    Json(Box<RawValue>),
+    Header(&'a str),
+}
+
+impl<'a> Told<'a> {
+    fn of(visit: &Visit<'a>) -> Self {
+        let json = to_raw_value(visit.required).expect("the model serialises");
+        let escapes = json.get().matches('<').count() * (ESCAPE.len() - 1);
+        if json.get().len() + escapes <= visit.encoded.len() {
+            Self::Json(json)
+        } else {
+            Self::Header(visit.encoded)
+        }
+    }
+}
+
 /// One way to pay.
 #[derive(Serialize)]
-struct Told<'a> {
+struct ToldOption<'a> {
     network: &'a str,
     symbol: &'a str,
     decimals: u8,
@@ -93,23 +151,23 @@ struct Told<'a> {
 }
 
 impl<'a> Data<'a> {
-    fn of(page: &'a PaywallPage, facts: &'a Facts, visit: &Visited<'a>, now: u64) -> Self {
+    fn of(page: &'a PaywallPage, facts: &'a Facts, visit: &Visit<'a>, now: u64) -> Self {
         let tokens = facts.ways.iter().zip(&visit.required.accepts).zip(visit.tokens);
         let options = tokens.map(|((way, option), token)| {
             let chain = page.known_chain(&option.network).filter(|_| way.payable);
             let (coin, rpc) = chain.and_then(Chain::for_wallet).unzip();
-            Told {
+            ToldOption {
                 network: &way.network,
                 symbol: &way.token,
                 decimals: token.decimals,
-                dollar: is_dollar(token),
+                dollar: way.is_dollar,
                 explorer: way.explorer.as_deref().filter(|_| way.payable),
                 coin,
                 rpc,
             }
         });
         Self {
-            required: visit.required,
+            required: Told::of(visit),
             options: options.collect(),
             now,
             bar: &BAR,
@@ -119,37 +177,57 @@ impl<'a> Data<'a> {
     }
 }
 
+const ESCAPE: &str = "\\u003c";
+
 /// JSON that ends no script: what HTML looks at there is `<` alone, and it is written as an escape.
 fn in_script(data: &impl Serialize) -> String {
     let json = serde_json::to_string(data).expect("strings and numbers are JSON");
-    json.replace('<', "\\u003c")
+    json.replace('<', ESCAPE)
 }
 
-/// What the document may do; the reasons are in `docs/paywall.md`.
-fn headers(nonce: Option<&str>, facts: &Facts) -> Vec<(HeaderName, HeaderValue)> {
-    let (scripts, styles) = match nonce {
-        Some(nonce) => (format!("'nonce-{nonce}' 'strict-dynamic'"), format!("'self' 'nonce-{nonce}'")),
-        None => ("'none'".to_owned(), "'self'".to_owned()),
-    };
+/// A page with what it may do; the reasons are in `docs/paywall.md`.
+fn sent(html: String, language: Language, nonces: &Nonces) -> Page {
+    let Nonces { script, style } = nonces;
+    let scripts = script
+        .as_deref()
+        .map_or_else(|| "'none'".to_owned(), |nonce| format!("'nonce-{nonce}' 'strict-dynamic'"));
+    let styles = style.as_deref().map_or_else(String::new, |nonce| format!(" 'nonce-{nonce}'"));
     let policy = format!(
-        "default-src 'none'; script-src {scripts}; style-src {styles}; \
+        "default-src 'none'; script-src {scripts}; style-src 'self' https:{styles}; \
          style-src-attr 'unsafe-inline'; img-src 'self' https: data: blob:; font-src 'self' https: data:; \
          media-src 'self' https: data: blob:; frame-src 'self' https:; connect-src 'self'; manifest-src 'self'; \
          worker-src 'self'; object-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
+    let policy = HeaderValue::try_from(policy).expect("it is made of visible ASCII characters");
     let fixed = HeaderValue::from_static;
-    vec![
-        (
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::try_from(policy).expect("it is made of visible ASCII characters"),
-        ),
-        (header::CONTENT_LANGUAGE, fixed(facts.language.tag())),
-        (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
-        (header::X_FRAME_OPTIONS, fixed("DENY")),
-        (header::REFERRER_POLICY, fixed("same-origin")),
+    Page::new(html)
+        .with_header(header::CONTENT_SECURITY_POLICY, policy)
+        .with_header(header::CONTENT_LANGUAGE, fixed(language.tag()))
+        .with_header(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"))
+        .with_header(header::X_FRAME_OPTIONS, fixed("DENY"))
+        .with_header(header::REFERRER_POLICY, fixed("same-origin"))
         // Wallets that open a window of their own need it to know us.
-        (HeaderName::from_static("cross-origin-opener-policy"), fixed("same-origin-allow-popups")),
-    ]
+        .with_header(HeaderName::from_static("cross-origin-opener-policy"), fixed("same-origin-allow-popups"))
+}
+
+/// One for scripts and one for styles, so that whoever comes by the second cannot run anything.
+struct Nonces {
+    script: Option<String>,
+    style: Option<String>,
+}
+
+impl Nonces {
+    fn new() -> Self {
+        Self { script: nonce(), style: nonce() }
+    }
+
+    fn script(&self) -> &str {
+        self.script.as_deref().unwrap_or_default()
+    }
+
+    fn style(&self) -> &str {
+        self.style.as_deref().unwrap_or_default()
+    }
 }
 
 /// A word that nobody can guess. Without randomness there is none, and the browser is told to run nothing.
@@ -164,22 +242,17 @@ fn nonce() -> Option<String> {
     }
 }
 
-/// The style is written for people; a browser does without its comments and indentation.
-fn without_comments(source: &str) -> String {
-    let mut code = String::with_capacity(source.len());
+/// The style is written for people; a browser does without its comments and indentation. Style sheets have no strings in
+/// which a space beside punctuation would count.
+fn style(source: &str) -> String {
+    let mut sheet = String::with_capacity(source.len());
     let mut rest = source;
     while let Some((before, after)) = rest.split_once("/**") {
-        code.push_str(before);
-        rest = after.split_once("*/").map_or("", |(_, after)| after.strip_prefix(' ').unwrap_or(after));
+        sheet.push_str(before);
+        rest = after.split_once("*/").map_or("", |(_, after)| after);
     }
-    code.push_str(rest);
-    let lines = code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
-    lines.fold(String::new(), |text, line| text + line + "\n")
-}
-
-/// Style sheets have no strings in which a space beside punctuation would count.
-fn style(source: &str) -> String {
-    let mut sheet = without_comments(source).replace('\n', "");
+    sheet.push_str(rest);
+    let mut sheet = sheet.lines().map(str::trim).collect::<String>();
     for (spaced, tight) in
         [(" {", "{"), ("{ ", "{"), (" }", "}"), (": ", ":"), (", ", ","), ("; ", ";"), (";}", "}")]
     {

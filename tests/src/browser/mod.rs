@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::process::{Process, find_in_path};
 
-pub use visitor::{Conduct, Download, Setup, Visitor};
+pub use visitor::{COMPLETE, Conduct, Download, Setup, Visitor};
 pub use wallet::{Answer, Wallet};
 
 /// A running Chromium. It is gone when this is dropped, and also when the test process dies.

@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at meanwhile.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Whether a page is there, whole, whatever its elements are named.
+pub const COMPLETE: &str =
+    "Object.getOwnPropertyDescriptor(Document.prototype, 'readyState').get.call(document) === 'complete'";
+
 /// Who comes, and with what.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -39,6 +43,8 @@ pub struct Setup {
     pub dark: bool,
     /// On a phone.
     pub phone: bool,
+    /// Prefers things to stand still.
+    pub still: bool,
     /// Runs scripts.
     pub scripts: bool,
 }
@@ -51,6 +57,7 @@ impl Default for Setup {
             language: "en-US,en",
             dark: false,
             phone: false,
+            still: true,
             scripts: true,
         }
     }
@@ -166,9 +173,10 @@ impl Visitor {
             json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": setup.phone });
         self.tab.send("Emulation.setDeviceMetricsOverride", screen).await?;
         let scheme = if setup.dark { "dark" } else { "light" };
+        let motion = if setup.still { "reduce" } else { "no-preference" };
         let features = json!({ "features": [
             { "name": "prefers-color-scheme", "value": scheme },
-            { "name": "prefers-reduced-motion", "value": "reduce" },
+            { "name": "prefers-reduced-motion", "value": motion },
         ]});
         self.tab.send("Emulation.setEmulatedMedia", features).await?;
         self.tab.send("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await?;
@@ -210,7 +218,7 @@ impl Visitor {
         if let Some(error) = answer["errorText"].as_str() {
             bail!("the page does not open: {error}");
         }
-        self.until("!window.__left && document.readyState === 'complete'").await
+        self.until(&format!("!window.__left && {COMPLETE}")).await
     }
 
     /// What an expression comes to in the page; a promise is waited for.

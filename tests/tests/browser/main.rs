@@ -26,6 +26,8 @@ mod choices;
 mod hostile;
 mod people;
 mod rig;
+mod rules;
+mod signed;
 mod trouble;
 mod wallets;
 
@@ -39,6 +41,8 @@ fn main() -> std::process::ExitCode {
         hostile::CASES,
         people::CASES,
         rig::CASES,
+        rules::CASES,
+        signed::CASES,
         trouble::CASES,
         wallets::CASES,
     ];

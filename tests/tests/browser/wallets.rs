@@ -24,6 +24,8 @@ pub const CASES: &[Case] = &[
     case!(who_stays_on_the_wrong_network_pays_nothing),
     case!(too_little_money_is_said_before_signing),
     case!(who_has_too_little_is_led_to_more).once(),
+    case!(two_wallets_of_one_name_are_told_apart).once(),
+    case!(a_wallet_without_an_account_is_told_of).once(),
     case!(one_wallet_is_no_choice_and_needs_no_picture).once(),
     case!(a_wallet_in_trouble_pays_nothing),
     case!(who_cancels_pays_nothing),
@@ -33,7 +35,7 @@ pub const CASES: &[Case] = &[
 async fn without_a_wallet_it_says_what_to_do(stack: Stack) {
     let market = Market::open(stack).await;
     let person = market.opens("/article", Setup::default()).await;
-    person.reads("no-wallet", "status", "Install one that holds the token").await;
+    person.reads("no-wallet", "status", "put 0.01 USDC on Base Sepolia into it").await;
     assert!(!person.shows("#pay").await);
     assert_eq!(person.text("#price").await.unwrap(), "$0.01");
     market.sold(0).await;
@@ -205,6 +207,52 @@ async fn one_wallet_is_no_choice_and_needs_no_picture(stack: Stack) {
     person.behaved();
 }
 
+/// Whoever says that they are another wallet does not take its place.
+async fn two_wallets_of_one_name_are_told_apart(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet();
+    let person = market.person(&wallet).await;
+    let announce = "addEventListener('eip6963:announceProvider', ({ detail: { info, provider } }) => {
+        if (info.impostor) return;
+        const tell = (info, provider) => dispatchEvent(new CustomEvent('eip6963:announceProvider', { detail: { info, provider } }));
+        tell({ ...info, uuid: 'another', rdns: 'test.impostor', impostor: true }, { request: async () => null });
+        // The same wallet, under another id.
+        tell({ ...info, uuid: 'once more', impostor: true }, provider);
+    }, true);";
+    person.before_each_page(announce).await.unwrap();
+    person.open(&market.serving.url("/article")).await.unwrap();
+    person.sees("choosing").await;
+    let listed = person.text("#wallets").await.unwrap();
+    assert_eq!((listed.matches("Fox").count(), listed.matches("test.").count()), (2, 2), "{listed}");
+    assert!(listed.contains("test.impostor"), "{listed}");
+    let right = "[...document.querySelectorAll('#wallets label')].find((label) => !label.textContent.includes('impostor')).click(), 1";
+    person.evaluate(right).await.unwrap();
+    person.pays().await;
+    person.has_the_article().await;
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_wallet_without_an_account_is_told_of(stack: Stack) {
+    let market = Market::open(stack).await;
+    for answer in ["null", "[]", "[5]", "'0x'", "{}"] {
+        let person = market.person(Setup::default()).await;
+        let announce = format!(
+            "addEventListener('eip6963:requestProvider', () =>
+            dispatchEvent(new CustomEvent('eip6963:announceProvider', {{ detail: {{
+                info: {{ uuid: 'x', name: 'Empty', icon: '', rdns: 'test.empty' }},
+                provider: {{ request: async () => ({answer}) }} }} }})));"
+        );
+        person.before_each_page(&announce).await.unwrap();
+        person.open(&market.serving.url("/article")).await.unwrap();
+        person.pays().await;
+        person.reads("failed", "alert", "The wallet shows no account.").await;
+        assert!(person.shows("#pay").await, "{answer}");
+        person.behaved();
+    }
+    market.sold(0).await;
+}
+
 async fn a_wallet_in_trouble_pays_nothing(stack: Stack) {
     let market = Market::open(stack).await;
     let wallet = market
@@ -213,9 +261,9 @@ async fn a_wallet_in_trouble_pays_nothing(stack: Stack) {
         .on_connect([Answer::Fail(-32002, "Already processing eth_requestAccounts."), Answer::Yes]);
     let person = market.opens("/article", &wallet).await;
     person.pays().await;
-    person.reads("failed", "alert", "Your wallet has a question open").await;
+    person.reads("failed", "alert", "Your wallet is waiting for your answer").await;
     person.click("#pay").await.unwrap();
-    person.until("document.getElementById('alert').textContent.includes('(-32603)')").await.unwrap();
+    person.until("document.getElementById('alert').textContent.includes('Internal JSON-RPC error. (-32603). Nothing was paid.')").await.unwrap();
     market.sold(0).await;
     person.click("#pay").await.unwrap();
     person.has_the_article().await;
