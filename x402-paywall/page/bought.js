@@ -45,9 +45,10 @@ export function policies(/** @type {string | null | undefined} */ header) {
     /** @type {Map<string, string[]>} */
     const directives = new Map();
     for (const directive of policy.split(";")) {
-      const [name, ...values] = directive.trim().split(/\s+/);
-      // Of two with one name, the first holds.
-      if (name && !directives.has(name.toLowerCase())) directives.set(name.toLowerCase(), values);
+      const [name, ...values] = directive.split(/[\t\n\f\r ]+/).filter(Boolean);
+      // What is not ASCII is skipped, and of two with one name the first holds.
+      if (!name || /[^\0-\x7f]/.test(directive) || directives.has(name.toLowerCase())) continue;
+      directives.set(name.toLowerCase(), values);
     }
     return directives;
   };
@@ -90,6 +91,14 @@ export function withNonces(policy, nonces) {
   return Array.from(more, ([name, values]) => [name, ...values].join(" ")).join("; ");
 }
 
+/** What stands before everything else in HTML, to the end of its type; nothing where it has none. */
+export function prologue(/** @type {string} */ html) {
+  const skipped = /\s+|<!-{2}[^]*?-->|<\?[^>]*>/y;
+  const type = /<!doctype[^>]*>/iy;
+  while (skipped.test(html)) type.lastIndex = skipped.lastIndex;
+  return type.test(html) ? html.slice(0, type.lastIndex) : "";
+}
+
 /** HTML, cut where the parser is to stop: before and behind the beginning of what may be the end of a script or a style. */
 export const cut = (/** @type {string} */ html) => html.split(/(<\/(?:script|style)[\s/>])/i);
 
@@ -123,13 +132,33 @@ export function decodeText(bytes, charset, html = false) {
   }
 }
 
+/** When an element has loaded, or will not. */
+const ends = (/** @type {Element} */ element) =>
+  new Promise((done) => ["load", "error"].forEach((event) => element.addEventListener(event, done, { once: true })));
+
+/** Whether a style sheet is on its way, and scripts wait for it. */
+const loads = (/** @type {HTMLLinkElement} */ { href, type, sheet, disabled, media }) =>
+  href && /^(text\/css)?$/i.test(type) && !sheet && !disabled && matchMedia(media || "all").matches;
+
+/** Whether the parser waits for a script to load. */
+function blocks(/** @type {HTMLScriptElement} */ script) {
+  const has = (/** @type {string} */ name) => script.hasAttribute(name);
+  const language = script.getAttribute("language");
+  const type = script.getAttribute("type") ?? (language ? "text/" + language : "");
+  return (
+    has(script.namespaceURI?.endsWith("svg") ? "href" : "src") &&
+    !["async", "defer", "nomodule", "for"].some(has) &&
+    /^((text|application)\/(x-)?(java|ecma)script)?$/i.test(type.trim())
+  );
+}
+
 /**
  * Gives HTML to a document's parser, as it came: nothing reads it but the browser. What has become a script or a style gets
  * our nonce before its end is read; about the rest the browser decides, by our policy and by the article's own.
  * @param {Document | null} doc @param {string} html @param {string | null} header
- * @param {Record<string, string>} nonces
+ * @param {Record<string, string>} nonces @param {any} typed a policy of Trusted Types, where there is one
  */
-export async function pour(doc, html, header, nonces, runs = true) {
+export async function pour(doc, html, header, nonces, typed, runs = true) {
   if (!doc) return;
   // By themselves, since an article can give its elements their names.
   const { write, close, createElement, querySelectorAll } = Document.prototype;
@@ -137,9 +166,6 @@ export async function pour(doc, html, header, nonces, runs = true) {
   const root = Object.getOwnPropertyDescriptor(Document.prototype, "documentElement")?.get;
   const { setTimeout } = window;
   const sleep = (/** @type {number} */ time) => new Promise((done) => setTimeout(done, time));
-  // An article's policy may ask for types of what is written.
-  const { trustedTypes } = /** @type {any} */ (window);
-  const typed = trustedTypes?.createPolicy("x402", { createHTML: (/** @type {string} */ text) => text });
   const put = (/** @type {string} */ text) => write.call(doc, typed?.createHTML(text) ?? text);
   const all = policies(header);
   const kinds = ["script", "style"].map((kind) => doc.getElementsByTagName(kind));
@@ -147,7 +173,7 @@ export async function pour(doc, html, header, nonces, runs = true) {
   const settled = new WeakSet();
 
   const stamp = (/** @type {Element | null | undefined} */ element) => {
-    if (!element || seen.has(element) || !Object.hasOwn(nonces, element.localName)) return null;
+    if (!element || seen.has(element) || !["script", "style"].includes(element.localName)) return null;
     seen.add(element);
     const made = /** @type {HTMLScriptElement} */ (element);
     if (trusted(all, made.localName, made.nonce ?? "")) made.nonce = nonces[made.localName];
@@ -167,6 +193,16 @@ export async function pour(doc, html, header, nonces, runs = true) {
   };
 
   doc.open();
+  /** @type {(name: string, value: Function) => void} */
+  const replaced = (name, value) =>
+    void Object.defineProperty(doc, name, { value, configurable: true, writable: true });
+  // By itself the article could not end its own reading, and its scripts make styles that are in force at once.
+  replaced("close", () => {});
+  replaced("createElement", (/** @type {[string]} */ ...words) => {
+    const made = createElement.apply(doc, words);
+    if (made.localName === "style" && trusted(all, "style", "")) made.nonce = nonces.style;
+    return made;
+  });
   for (const event of ["load", "error"])
     doc.addEventListener(event, ({ target }) => target && settled.add(target), true);
   // Where the parser goes on by itself after all, it lets this look before it runs a script. A style of the article's own
@@ -181,7 +217,7 @@ export async function pour(doc, html, header, nonces, runs = true) {
         }
   });
   watch.observe(doc, { childList: true, subtree: true });
-  const type = /^(?:\s|<!-{2}[^]*?-->)*<!doctype[^>]*>/i.exec(html)?.[0] ?? "";
+  const type = prologue(html);
   put(type);
   if (all.length) {
     put("<head>");
@@ -197,23 +233,17 @@ export async function pour(doc, html, header, nonces, runs = true) {
     const element = /^<\/s/i.test(part) ? newest() : null;
     const script = runs && part.endsWith(">") && element?.localName === "script" ? element : null;
     // The parser waits for style sheets before it runs a script, and for a script from elsewhere: so do we.
-    const loads = (/** @type {any} */ { sheet, disabled, media }) =>
-      !sheet && !disabled && matchMedia(media || "all").matches;
-    const sheets = () =>
-      Array.from(querySelectorAll.call(doc, 'link[rel~="stylesheet" i][href]')).some(
-        (link) => !settled.has(link) && loads(link),
-      );
-    for (let turn = 0; script && turn < 1000 && sheets(); turn++) await sleep(10);
-    const blocks =
-      script &&
-      ["src", "href"].some((name) => script.hasAttribute(name)) &&
-      !script.async &&
-      !script.defer &&
-      !script.noModule &&
-      /^((text|application)\/(x-)?(java|ecma)script)?$/i.test(script.getAttribute("type") ?? "");
+    const sheets = script ? Array.from(querySelectorAll.call(doc, 'link[rel~="stylesheet" i]')) : [];
+    for (const sheet of sheets) {
+      if (settled.has(sheet) || !loads(/** @type {HTMLLinkElement} */ (sheet))) continue;
+      await Promise.race([ends(sheet), sleep(10_000)]);
+      settled.add(sheet);
+    }
+    const loaded = script && blocks(script) && ends(script);
     put(part);
-    for (let turn = 0; blocks && turn < 3000 && !settled.has(script); turn++) await sleep(10);
+    if (loaded) await Promise.race([loaded, sleep(30_000)]);
   }
+  Reflect.deleteProperty(doc, "close");
   close.call(doc);
   return /** @type {Element | undefined} */ (root?.call(doc));
 }

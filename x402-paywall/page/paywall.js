@@ -76,10 +76,20 @@ function start() {
     explorer: $("receipt-link").textContent,
   };
   const key = "x402:" + location.pathname + location.search;
+  // An article's policy may ask for types of what is written; a site's may forbid ours, and then no HTML takes this page's place.
+  /** @type {any} */
+  let typed = /** @type {any} */ (window).trustedTypes;
+  try {
+    typed = typed?.createPolicy("x402", { createHTML: (/** @type {string} */ text) => text });
+  } catch {
+    typed = null;
+  }
   const began = { date: Date.now(), time: performance.now() };
   /** @type {Map<string, Wallet>} */
   const wallets = new Map();
   let busy = false;
+  /** The person pays anew, though nobody could say whether it was paid before: for one try. */
+  let waived = false;
   /** @type {Payment | null | undefined} */
   let unstored;
   /** What is on display, which is what can be signed. @type {{ accepted: Requirements, option: Option } | null} */
@@ -206,10 +216,16 @@ function start() {
   const alike = (/** @type {Requirements} */ one, /** @type {Requirements} */ other) =>
     one.scheme === other.scheme && one.network === other.network && same(one.asset, other.asset);
 
+  /** Of these ways to pay, the one that is most like this one. @param {Requirements[]} ways @param {Requirements} way */
+  const nearest = (ways, way) => {
+    const like = ways.filter((other) => payable(other) && alike(other, way));
+    const payee = like.filter(({ payTo }) => same(payTo, way.payTo));
+    return payee.find(({ amount }) => amount === way.amount) ?? payee[0] ?? like[0];
+  };
+
   /** A payment that was signed is what the page is about. @param {Payment} payment */
   function showPayment({ option, price, from }) {
-    const at = accepts.findIndex((offered) => alike(offered, option) && same(offered.payTo, option.payTo));
-    const input = radio(at < 0 ? accepts.findIndex((offered) => alike(offered, option)) : at);
+    const input = radio(accepts.indexOf(/** @type {Requirements} */ (nearest(accepts, option))));
     if (input) input.checked = true;
     showOption(option);
     if (!input) showPrice(price, "");
@@ -453,7 +469,9 @@ function start() {
     let nonce = "0x" + random(32);
     if (earlier) {
       // The server refused it; the token has the last word on whether it is spent (`authorizationState`).
-      const { option: was, from: payer, until = earlier.validBefore, waived } = earlier;
+      const { option: was, from: payer, until = earlier.validBefore } = earlier;
+      const risk = waived;
+      waived = false;
       const spent =
         was.network === network ? await readContract(provider, was.asset, "0xe94a0102", payer, earlier.nonce) : null;
       goesOn();
@@ -466,7 +484,7 @@ function start() {
       // With the nonce of the earlier one, the token takes one of the two at most.
       const replaces = was.network === network && same(was.asset, asset) && same(payer, from);
       const over = Math.min(...clocks()) > until + MARGIN;
-      if (!waived && (spent === null || !(replaces || over)))
+      if (!risk && (spent === null || !(replaces || over)))
         throw new Stop("unsure", say("unsure", { price: earlier.price }), { pay: true, anew: true });
       if (replaces) nonce = earlier.nonce;
     }
@@ -608,14 +626,15 @@ function start() {
       const body = (await response?.blob().catch(() => null)) ?? null;
       clearTimeout(timer);
       // Where the server is there for others, it may have sent this to another origin, where no page can follow it.
-      const signal = AbortSignal.timeout(LONGEST_READ);
-      if (!response && !abort.signal.aborted)
+      if (!response && !abort.signal.aborted) {
+        const signal = AbortSignal.timeout?.(LONGEST_READ);
         payment.lost = Boolean(await fetch(here, { ...ours, method: "HEAD", signal }).catch(() => null));
+      }
       const header = (/** @type {string} */ name) => response?.headers.get(name) ?? null;
       const status = response?.status ?? 503;
       /** @type {Settlement | null} */
       const settlement = decode(header("payment-response"));
-      if (settlement?.transaction) payment.receipt = settlement;
+      if (settlement?.transaction && !payment.receipt?.success) payment.receipt = settlement;
       /** @type {Offer | null} */
       const next = offered(decode(header("payment-required")));
       const type = header("content-type") ?? "";
@@ -630,7 +649,8 @@ function start() {
       save({ ...payment, refused: verdict === "refused" });
       const code = String(settlement?.errorReason ?? error ?? next?.error ?? status);
       if (verdict === "paid") return showBought(/** @type {Response} */ (response), body, payment);
-      if (payment.receipt || verdict === "used") showReceipt(payment);
+      // A transaction that failed is no receipt.
+      if (payment.receipt?.success || ["used", "pending"].includes(verdict)) showReceipt(payment);
       const lost = payment.lost ? say("lost") : "";
       if (verdict === "used") return show("used", { alert: lost, status: say("used") });
       const unpaid = settlement?.success === false && !settlement.transaction;
@@ -661,9 +681,8 @@ function start() {
   function refused(/** @type {Offer} */ next, /** @type {Payment} */ payment, /** @type {string} */ words) {
     offer = next;
     accepts.forEach((old, index) => {
-      const like = next.accepts.filter((offered) => payable(offered) && alike(offered, old));
       const input = /** @type {HTMLInputElement} */ (radio(index));
-      const kept = like.find(({ payTo }) => same(payTo, old.payTo)) ?? like[0];
+      const kept = nearest(next.accepts, old);
       if (!kept) input.disabled = !(input.checked = false);
       else accepts[index] = kept;
       const price = input.closest("label")?.querySelector(".row-price");
@@ -692,14 +711,23 @@ function start() {
     const mime = type.split(";")[0].trim();
     const disposition = response.headers.get("content-disposition");
     const attached = /^\s*attachment/i.test(disposition ?? "");
-    if (payment.receipt) showReceipt(payment);
+    if (payment.receipt?.success) showReceipt(payment);
+    else hide("receipt");
     if (!blob) return show("failed", { alert: say("broken"), retry: true });
-    const isHtml = mime === "text/html" && !attached;
+    // Where a site forbids to write it, it is saved.
+    const isHtml = mime === "text/html" && !attached && typed !== null;
     const bytes = new Uint8Array(await blob.arrayBuffer());
     const text = () => decodeText(bytes, /charset="?([^";\s]+)/.exec(type)?.[1], isHtml);
     const policy = response.headers.get("content-security-policy");
     const box = isHtml && policies(policy).some((one) => one.has("sandbox"));
-    if (isHtml && !box) return void replace(text(), policy, payment);
+    if (isHtml && !box) {
+      try {
+        return await replace(text(), policy, payment);
+      } catch {
+        // What cannot be shown is saved.
+      }
+    }
+    $("content").replaceChildren();
     const file = link("download");
     file.href = URL.createObjectURL(blob);
     file.download = filename(disposition, new URL(response.url).pathname, mime);
@@ -714,13 +742,13 @@ function start() {
       const frame = make("iframe", { title });
       frame.setAttribute("sandbox", "allow-same-origin");
       $("content").append(frame);
-      pour(frame.contentDocument, text(), policy, nonces, false);
+      pour(frame.contentDocument, text(), policy, nonces, typed, false);
     } else if (shows && mime.startsWith("image/")) $("content").append(make("img", { src: file.href, alt: title }));
     else if (shows)
       $("content").append(make("pre", { tabIndex: 0, textContent: mime.endsWith("json") ? indent(text()) : text() }));
     else if (blob.size) file.click();
     // It may be somebody else's, like a hotel's network: then the payment still stands.
-    const proven = Boolean(payment.receipt);
+    const proven = Boolean(payment.receipt?.success);
     show("paid", proven ? {} : { status: say("unproven"), retry: true });
     hide("purchase", proven);
     hide("done", !proven);
@@ -732,8 +760,8 @@ function start() {
 
   /** @param {string} html @param {string | null} policy @param {Payment} payment */
   async function replace(html, policy, payment) {
-    const receipt = payment.receipt && bar(payment);
-    const root = await pour(document, html, policy, nonces);
+    const receipt = payment.receipt?.success && bar(payment);
+    const root = await pour(document, html, policy, nonces, typed);
     // Behind the article, where it takes the room that it covers.
     if (receipt) root?.append(receipt);
   }
@@ -743,10 +771,15 @@ function start() {
     const { transaction = "", network = "", amount = "" } = payment.receipt ?? {};
     const host = make("div", { id: "x402-receipt" });
     Object.assign(host.dataset, { transaction, network, amount });
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(data.bar);
     const root = host.attachShadow({ mode: "closed" });
-    root.adoptedStyleSheets = [sheet];
+    try {
+      const sheet = new CSSStyleSheet();
+      sheet.replaceSync(data.bar);
+      root.adoptedStyleSheets = [sheet];
+    } catch {
+      // Older browsers make none.
+      root.append(make("style", { nonce: nonces.style, textContent: data.bar }));
+    }
     const words = receiptText(payment);
     const told = make("summary", { textContent: say("paid-bar", { amount: payment.price }) });
     const proof = make("code", { textContent: transaction });
@@ -777,8 +810,8 @@ function start() {
     const payment = load();
     // What surely was paid is forgotten. Of all else the token is asked before anything is signed, unless that was in vain.
     const known = payment?.spent || payment?.receipt?.success;
-    const waived = main.dataset.state === "unsure";
-    save(payment && !known ? { ...payment, paid: undefined, refused: true, waived } : null);
+    waived = main.dataset.state === "unsure";
+    save(payment && !known ? { ...payment, paid: undefined, refused: true } : null);
     hide("receipt");
     showStart();
   };

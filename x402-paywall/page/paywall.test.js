@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { cut, decodeText, filename, indent, policies, trusted, withNonces } from "./bought.js";
+import { cut, decodeText, filename, indent, policies, prologue, trusted, withNonces } from "./bought.js";
 import {
   answer,
   decode,
@@ -230,6 +230,25 @@ test("policies are read as browsers read them", () => {
     { "script-src": ["'self'", "a.test"], sandbox: [] },
     { "img-src": ["*"] },
   ]);
+  // What is not ASCII is no directive, and no space.
+  assert.deepEqual(read("script-src\u00a0'unsafe-inline'; script-src 'none'; img-src *;\u00a0sandbox"), [
+    { "script-src": ["'none'"], "img-src": ["*"] },
+  ]);
+});
+
+test("the type of a document is found behind whatever may stand before it, and in no time", () => {
+  for (const [html, expected] of [
+    ["<!doctype html><p>", "<!doctype html>"],
+    [
+      " \n<!-- a --><?xml a?><!-- b --> <!DOCTYPE html SYSTEM 'x'>\n<p>",
+      " \n<!-- a --><?xml a?><!-- b --> <!DOCTYPE html SYSTEM 'x'>",
+    ],
+    ["<p><!doctype html>", ""],
+    ["<!-- a", ""],
+    ["<!-- a -->".repeat(50_000), ""],
+    ["", ""],
+  ])
+    assert.equal(prologue(html), expected, html.slice(0, 80));
 });
 
 test("our nonce takes the place of the policies' own", () => {

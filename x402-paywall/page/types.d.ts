@@ -69,8 +69,6 @@ export interface Payment {
   refused?: boolean;
   /** No answer came, though the server was there. */
   lost?: boolean;
-  /** The person pays anew, though nobody could say whether this was paid. */
-  waived?: boolean;
   paid?: number;
   /** The token says so. */
   spent?: boolean;

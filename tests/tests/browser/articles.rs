@@ -119,6 +119,19 @@ const HELD: &[Article] = &[
 /// How it is seen.
 #[rustfmt::skip]
 const SEEN: &[Article] = &[
+    ("a script that ends the reading", UTF8, "",
+        b"<title>t</title><p>a<script>document.write('<p>w'); document.close(); note('own')</script><p>after"),
+    ("a script that removes itself", UTF8, "", b"<p>a<script src=/gone.js></script><p>after<script>note('last')</script>"),
+    ("a script in a shadow root", UTF8, "",
+        b"<p>a<div><template shadowrootmode=open><script src=/own.js></script></template></div><script>note('last')</script>"),
+    ("a script with an address that is none", UTF8, "", b"<p>a<script href=/own.js>note('own')</script><script>note('last')</script>"),
+    ("style sheets that never come", UTF8, "",
+        b"<link rel=stylesheet href=''><link rel=stylesheet type=text/less href=/x.less><p>a<script>note('own')</script>
+          <script>note('more')</script><script>note('last')</script>"),
+    ("a style that a script makes", UTF8, "",
+        b"<p>a<script>const made = document.createElement('style'); document.head.append(made);
+          made.sheet.insertRule('p { color: red }'); note('own')</script>"),
+    ("a declaration before the type", UTF8, "script-src 'none'", b"<?xml version=\"1.0\"?><!-- a --><!doctype html><p>a"),
     ("no policy", UTF8, "", b"<!doctype html><title>t</title><style>p{color:red}</style><p>a<script>note('own')</script>"),
     ("no doctype", UTF8, "", b"<title>t</title><p>a<table><tr><td>b</table><script>note(document.compatMode)</script>"),
     ("another doctype", UTF8, "", b"<!doctype html other><title>t</title><p>a"),
@@ -207,6 +220,10 @@ fn shelf(path: &'static str, sold: bool, (_, kind, policy, body): Article) -> Sh
 
 const EVIL: &Exhibit =
     &Exhibit { headers: &[("content-type", "text/javascript")], body: b"note('INJECTED')" };
+const GONE: &Exhibit = &Exhibit {
+    headers: &[("content-type", "text/javascript")],
+    body: b"document.currentScript.remove(); note('own')",
+};
 const OWN: &Exhibit = &Exhibit { headers: &[("content-type", "text/javascript")], body: b"note('own')" };
 
 /// All that is there but the receipt, once the server has answered twice: time enough for what must not happen.
@@ -229,7 +246,7 @@ async fn looks(stack: Stack, articles: &[Article]) -> Vec<[Value; 2]> {
             shelves.push(shelf(leak(format!("/{folder}/{number}")), sold, *article));
         }
     }
-    for (path, script) in [("/evil.js", EVIL), ("/own.js", OWN)] {
+    for (path, script) in [("/evil.js", EVIL), ("/own.js", OWN), ("/gone.js", GONE)] {
         shelves.push(Shelf { path, methods: Methods::Get, charge: None, good: Good::Shows(script) });
     }
     let market = &Market::selling(stack, shelves).await;
@@ -299,27 +316,23 @@ async fn a_sandboxed_article_runs_nothing(stack: Stack) {
         confirm('own');
         parent.document.getElementById('paywall').dataset.owned = 'yes'</script>";
     let boxes = [
-        ("/still", "sandbox", "allow-same-origin"),
-        ("/moving", "sandbox allow-scripts", "allow-same-origin"),
-        ("/nonce", "script-src 'nonce-a', sandbox allow-scripts", "allow-same-origin"),
-        ("/own", "sandbox allow-scripts allow-same-origin", "allow-same-origin"),
-        (
-            "/much",
-            "sandbox allow-scripts allow-modals allow-forms allow-top-navigation allow-popups",
-            "allow-same-origin allow-forms allow-popups",
-        ),
+        ("/still", "sandbox"),
+        ("/moving", "sandbox allow-scripts"),
+        ("/nonce", "script-src 'nonce-a', sandbox allow-scripts"),
+        ("/own", "sandbox allow-scripts allow-same-origin"),
+        ("/much", "sandbox allow-scripts allow-modals allow-forms allow-top-navigation allow-popups"),
     ];
     let mut shelves = shelves(&cent());
-    shelves.extend(boxes.map(|(path, policy, _)| shelf(path, true, (path, UTF8, policy, BODY))));
+    shelves.extend(boxes.map(|(path, policy)| shelf(path, true, (path, UTF8, policy, BODY))));
     let market = Market::selling(stack, shelves).await;
-    for (path, _, tokens) in boxes {
+    for (path, _) in boxes {
         let person = market.person(&market.wallet()).await;
         let listen = "window.told = []; addEventListener('message', ({ data }) => window.told.push(data));";
         person.before_each_page(listen).await.unwrap();
         person.open(&market.serving.url(path)).await.unwrap();
         person.pays().await;
         person.sees("paid").await;
-        assert_eq!(person.attribute("#content iframe", "sandbox").await, tokens, "{path}");
+        assert_eq!(person.attribute("#content iframe", "sandbox").await, "allow-same-origin", "{path}");
         assert!(person.shows("#content iframe").await && person.shows("#receipt").await);
         let colour = "(() => { const { contentDocument, contentWindow } = document.querySelector('#content iframe');
             return contentWindow.getComputedStyle(contentDocument.querySelector('p')).color === 'rgb(255, 0, 0)' })()";

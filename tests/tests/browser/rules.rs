@@ -130,7 +130,7 @@ async fn a_payment_is_not_sent_to_another_origin(stack: Stack) {
     let over = "!['idle', 'connecting', 'signing', 'settling'].includes(document.getElementById('paywall').dataset.state)";
     person.until(over).await.unwrap();
     assert_eq!(*taken.lock().unwrap(), Vec::<String>::new(), "what came to the other origin");
-    person.reads("waiting", "status", "What became of the payment is not known yet").await;
+    person.reads("waiting", "status", "What became of your payment is not known yet").await;
     person.reads("waiting", "alert", "to another address").await;
     assert_eq!((wallet.sign_calls(), market.till.settle_calls()), (1, 0));
     market.sold(0).await;

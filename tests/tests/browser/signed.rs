@@ -15,12 +15,14 @@ use x402_tests::{
     Chain,
     browser::{Answer, Setup, Wallet},
     chain,
+    nginx::strict_proxy,
 };
 
 use crate::{
     harness::{Case, Stack, case},
-    market::{CENT, Market, Person, cent, page, shelves},
+    market::{ARTICLE, CENT, Market, Person, cent, page, shelves},
     till::Act,
+    trouble::FORGETFUL,
 };
 
 pub const CASES: &[Case] = &[
@@ -41,6 +43,9 @@ pub const CASES: &[Case] = &[
     case!(accounts_that_are_none_are_no_error).once(),
     case!(what_was_cancelled_asks_for_nothing).once(),
     case!(what_others_store_stays).once(),
+    case!(what_is_pending_is_not_called_paid).once(),
+    case!(a_risk_is_taken_for_one_try).once(),
+    case!(where_a_site_forbids_it_bought_html_is_saved).once(),
 ];
 
 /// The page's clock goes `window.ahead` milliseconds ahead.
@@ -499,4 +504,73 @@ async fn what_others_store_stays(stack: Stack) {
     assert_eq!(person.evaluate("localStorage['x402:theme']").await.unwrap(), "dark");
     market.sold(0).await;
     person.behaved();
+}
+
+/// A transaction that is on its way, and then a hotel's log-in page.
+async fn what_is_pending_is_not_called_paid(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet();
+    let person = market.person(&wallet).await;
+    person.is_hasty().await;
+    let answers = "const { fetch: ask } = window; let times = 0;
+        const pending = { success: false, errorReason: 'settlement_pending', transaction: '0x' + 'ab'.repeat(32) };
+        window.fetch = async (url, how) => {
+            if (!how?.headers?.['payment-signature'] || ++times > 2) return ask(url, how);
+            if (times > 1) return Object.defineProperty(new Response('log in', { headers: { 'content-type': 'text/plain' } }), 'url', { value: location.href });
+            return new Response('{}', { status: 503, headers: { 'payment-response': btoa(JSON.stringify(pending)) } });
+        };";
+    person.before_each_page(answers).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.reads("paid", "status", "without a receipt").await;
+    assert!(person.shows("#retry").await && !person.shows("#done").await && !person.shows("#receipt").await);
+    market.sold(0).await;
+    person.click("#retry").await.unwrap();
+    person.until("document.getElementById('done').checkVisibility()").await.unwrap();
+    assert_eq!(person.evaluate("document.querySelectorAll('#content pre').length").await.unwrap(), 1);
+    assert_eq!(person.text("#receipt-transaction").await.unwrap(), market.transaction().await);
+    assert_eq!(wallet.sign_calls(), 1);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn a_risk_is_taken_for_one_try(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_read([Answer::Yes, Answer::Fail(-32005, "rate limited")]).on_sign([
+        Answer::Yes,
+        Answer::Reject,
+        Answer::Yes,
+    ]);
+    let person = market.person(&wallet).await;
+    person.before_each_page(FORGETFUL).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.sees("failed").await;
+    person.click("#pay").await.unwrap();
+    person.sees("unsure").await;
+    person.click("#anew").await.unwrap();
+    person.pays().await;
+    person.sees("rejected").await;
+    person.click("#pay").await.unwrap();
+    person.sees("unsure").await;
+    assert_eq!(wallet.sign_calls(), 2);
+    market.sold(1).await;
+    person.behaved();
+}
+
+async fn where_a_site_forbids_it_bought_html_is_saved(stack: Stack) {
+    let market = Market::open(stack).await;
+    let policy = "require-trusted-types-for 'script'; trusted-types dompurify";
+    let proxy = strict_proxy(market.serving.address, policy).await.unwrap();
+    let person = market.person(&market.wallet()).await;
+    person.open(&proxy.url("/article")).await.unwrap();
+    person.pays().await;
+    person.sees("paid").await;
+    let saved = person.saved(1).await.unwrap();
+    assert_eq!(
+        (saved[0].name.as_str(), std::fs::read(&saved[0].path).unwrap()),
+        ("article.html", ARTICLE.body.to_vec())
+    );
+    assert!(person.shows("#receipt").await);
+    market.sold(1).await;
 }
