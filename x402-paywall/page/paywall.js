@@ -21,7 +21,7 @@ import {
 } from "./wire.js";
 
 /**
- * @import { Data, Offer, Option, Payment, Provider, Requirements, Settlement, Shown, Wallet } from "./types"
+ * @import { Announced, Data, Offer, Option, Payment, Provider, Requirements, Settlement, Shown, Wallet } from "./types"
  */
 
 const REPEATS = 8;
@@ -330,7 +330,7 @@ function start() {
 
   // ---- The wallet
 
-  /** @param {Wallet} wallet */
+  /** @param {Announced} wallet */
   function addWallet({ id, name, rdns, icon, provider }) {
     const known = Array.from(wallets.values());
     if (known.some((wallet) => wallet.id === id || wallet.provider === provider)) return;
@@ -341,10 +341,9 @@ function start() {
     if (!image.hidden) image.src = icon;
     const title = plain(name).slice(0, 60);
     const hint = make("small", { textContent: plain(rdns).slice(0, 60), hidden: true });
-    wallets.set(id, { id, name, rdns, icon, provider, hint });
+    wallets.set(id, { id, name, provider, hint });
     // Two of one name are told apart.
-    for (const twin of known.filter((wallet) => wallet.name === name))
-      for (const small of [hint, twin.hint]) if (small) small.hidden = false;
+    for (const twin of known.filter((wallet) => wallet.name === name)) hint.hidden = twin.hint.hidden = false;
     $("wallets").append(make("label", {}, input, image, make("span", { textContent: title }, hint)));
     hide("wallets", false);
     const inputs = $("wallets").querySelectorAll("input");

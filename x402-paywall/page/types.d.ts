@@ -87,11 +87,15 @@ export interface Wallet {
   /** EIP-6963's `uuid`. */
   id: string;
   name: string;
-  rdns: string;
-  icon: string;
   provider: Provider;
   /** Where its `rdns` stands. */
-  hint?: HTMLElement;
+  hint: HTMLElement;
+}
+
+/** How a wallet makes itself known. */
+export interface Announced extends Omit<Wallet, "hint"> {
+  rdns: string;
+  icon: string;
 }
 
 /** EIP-1193. */

@@ -67,7 +67,7 @@ pub struct WayToPay {
 
 impl Facts {
     pub(crate) fn of(page: &PaywallPage, visit: &Visit<'_>) -> Self {
-        let language = page.language.unwrap_or_else(|| Language::of(visit.headers));
+        let language = page.language_for(visit.headers);
         let resource = &visit.required.resource;
         let url = page.current_url.as_deref().unwrap_or(&resource.url);
         let shown = url.strip_prefix("https://").or(url.strip_prefix("http://")).unwrap_or(url);

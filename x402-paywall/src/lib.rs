@@ -236,6 +236,10 @@ impl PaywallPage {
         Facts::of(self, visit)
     }
 
+    fn language_for(&self, headers: &HeaderMap) -> Language {
+        self.language.unwrap_or_else(|| Language::of(headers))
+    }
+
     fn known_chain(&self, network: &Network) -> Option<&Chain> {
         let set = self.chains.iter().find(|(id, _)| id == network).map(|(_, chain)| chain);
         set.or_else(|| chains::find(network))

@@ -79,7 +79,7 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visit<'_>, now: u64) -> Page {
 }
 
 pub(crate) fn unavailable(page: &PaywallPage, headers: &HeaderMap) -> Page {
-    let language = page.language.unwrap_or_else(|| Language::of(headers));
+    let language = page.language_for(headers);
     let nonces = Nonces { script: None, ..Nonces::new() };
     let document = Unavailable {
         language: language.tag(),

@@ -165,11 +165,9 @@ async fn who_comes_too_early_is_asked_to_come_again(_: Stack) {
         person.open(&serving.url("/data")).await.unwrap();
         assert!(person.text("main").await.unwrap().contains(words));
         assert_eq!(axe(&person, "document").await, Vec::<String>::new());
-        let loaded = person.conduct().requests.len();
+        person.evaluate("window.before = 1").await.unwrap();
         person.click("a").await.unwrap();
-        while person.conduct().requests.len() == loaded {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        person.until("!window.before && !!document.querySelector('main')").await.unwrap();
         let conduct = person.conduct();
         assert_eq!(conduct.violations, Vec::<String>::new());
         assert_eq!(conduct.foreign(&serving.url("")), Vec::<String>::new());

@@ -126,18 +126,23 @@ async fn earned(chain: &Chain) -> U256 {
     chain.balance(chain::merchant().address()).await.unwrap()
 }
 
+/// Between the two, the offer changes.
+async fn buys_and_wants_it_again(person: &Person<'_>, change: impl FnOnce()) {
+    person.pays().await;
+    person.sees("paid").await;
+    change();
+    person.reload().await.unwrap();
+    person.sees("used").await;
+    person.click("#anew").await.unwrap();
+    person.sees("idle").await;
+}
+
 async fn paying_anew_costs_what_is_shown(stack: Stack) {
     let (charge, raised) = raised();
     let market = Market::selling(stack, shelves(&charge)).await;
     let wallet = market.wallet();
     let person = market.opens("/data", &wallet).await;
-    person.pays().await;
-    person.sees("paid").await;
-    raised.store(true, SeqCst);
-    person.reload().await.unwrap();
-    person.sees("used").await;
-    person.click("#anew").await.unwrap();
-    person.sees("idle").await;
+    buys_and_wants_it_again(&person, || raised.store(true, SeqCst)).await;
     assert_eq!(person.text("#pay").await.unwrap(), "Pay $0.50");
     person.pays().await;
     person.sees("paid").await;
@@ -186,13 +191,7 @@ async fn paying_anew_pays_whom_is_shown(stack: Stack) {
     let market = Market::selling(stack, shelves(&charge)).await;
     let wallet = market.wallet();
     let person = market.opens("/data", &wallet).await;
-    person.pays().await;
-    person.sees("paid").await;
-    moved.store(true, SeqCst);
-    person.reload().await.unwrap();
-    person.sees("used").await;
-    person.click("#anew").await.unwrap();
-    person.sees("idle").await;
+    buys_and_wants_it_again(&person, || moved.store(true, SeqCst)).await;
     let shown = person.evaluate("document.getElementById('payee-full').textContent").await.unwrap();
     person.pays().await;
     person.sees("paid").await;
