@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use x402_core::{
     address::Address,
     amount::Amount,
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind, SettleRequest},
     network::{BASE, BASE_SEPOLIA, Network},
     payment::{
         JsonMap, Payment, PendingSettlement, Receipt, Refusal, SettleFailure, SettleResponse, Supported,
@@ -33,6 +33,14 @@ pub enum Act {
     No(&'static str),
     /// Says that a transaction is on its way.
     Pending,
+    /// The same, and does not say which.
+    PendingUnnamed,
+    /// Says no, for this reason, and that what was signed can never move money any more.
+    Dead(&'static str),
+    /// Says no, for this reason, about this transaction.
+    Says(&'static str, &'static str),
+    /// Says that the money moved, in what it calls a transaction.
+    Hash(&'static str),
     /// Fails like this.
     Fail(FacilitatorErrorKind),
     /// Never answers.
@@ -79,6 +87,7 @@ struct Plan {
     versions: Option<Vec<Version>>,
     judge: Option<Judge>,
     seen: Vec<Payment>,
+    keys: Vec<Option<String>>,
 }
 
 impl fmt::Debug for Plan {
@@ -178,6 +187,11 @@ impl Script {
         self.plan().seen.clone()
     }
 
+    /// The keys with which it was asked to settle, in order.
+    pub fn keys(&self) -> Vec<Option<String>> {
+        self.plan().keys.clone()
+    }
+
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,21 +257,45 @@ impl Facilitator for Script {
         })
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let SettleRequest { payment, key, .. } = request;
         self.plan().seen.push(payment.clone());
+        self.plan().keys.push(key.map(|key| key.as_str().to_owned()));
         self.0.settled.count();
         let network = payment.requirements.network.clone();
         let transaction: TransactionId = HASH.parse().expect("the hash is one");
         let act = self.act(|plan| &mut plan.settle).await?;
         Ok(match act {
-            Act::No(reason) | Act::Reverted(reason) => SettleResponse::Failed(SettleFailure {
-                reason: reason.into(),
-                message: Some("scripted".to_owned()),
-                payer: None,
-                transaction: matches!(act, Act::Reverted(_)).then_some(transaction),
+            Act::No(reason) | Act::Reverted(reason) | Act::Dead(reason) => {
+                SettleResponse::Failed(SettleFailure {
+                    reason: reason.into(),
+                    message: Some("scripted".to_owned()),
+                    payer: None,
+                    transaction: matches!(act, Act::Reverted(_)).then_some(transaction),
+                    network,
+                    is_dead: matches!(act, Act::Dead(_)),
+                })
+            }
+            Act::Pending | Act::PendingUnnamed => SettleResponse::Pending(PendingSettlement {
+                transaction: matches!(act, Act::Pending).then_some(transaction),
                 network,
+                payer: None,
             }),
-            Act::Pending => SettleResponse::Pending(PendingSettlement { transaction, network, payer: None }),
+            Act::Says(reason, hash) => SettleResponse::Failed(SettleFailure {
+                reason: reason.into(),
+                message: None,
+                payer: None,
+                transaction: hash.parse().ok(),
+                network,
+                is_dead: false,
+            }),
+            Act::Hash(hash) => SettleResponse::Settled(Receipt {
+                transaction: hash.parse().ok(),
+                network,
+                payer: None,
+                amount: None,
+                extensions: JsonMap::new(),
+            }),
             act => SettleResponse::Settled(Receipt {
                 transaction: Some(transaction).filter(|_| !matches!(act, Act::NoProof)),
                 network: if matches!(act, Act::Elsewhere) { Network::evm(1) } else { network },

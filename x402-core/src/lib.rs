@@ -25,6 +25,9 @@ pub mod facilitator;
 pub mod failpoint;
 #[cfg(feature = "gate")]
 pub mod gate;
+#[cfg(feature = "guard")]
+#[doc(hidden)]
+pub mod guard;
 pub mod hooks;
 pub mod network;
 pub mod payment;

@@ -8,7 +8,7 @@ use crate::{
     BoxFuture,
     address::Address,
     asset::Token,
-    facilitator::FacilitatorError,
+    facilitator::{FacilitatorError, SettleRequest},
     network::{Network, NetworkPattern},
     payment::{Payment, PaymentRequirements, Reason, SettleResponse, SupportedKind, VerifyResponse, Version},
 };
@@ -96,11 +96,20 @@ pub trait FacilitatorScheme: Send + Sync + 'static {
         payment: &Payment,
     ) -> impl Future<Output = Result<VerifyResponse, FacilitatorError>> + Send;
 
-    /// Moves the money.
+    /// Moves the money; see [`Facilitator::settle`](crate::facilitator::Facilitator::settle).
     fn settle(
         &self,
-        payment: &Payment,
+        request: SettleRequest<'_>,
     ) -> impl Future<Output = Result<SettleResponse, FacilitatorError>> + Send;
+
+    /// Hands an outcome out; see [`Facilitator::deliver`](crate::facilitator::Facilitator::deliver).
+    fn deliver(
+        &self,
+        _request: SettleRequest<'_>,
+        outcome: SettleResponse,
+    ) -> impl Future<Output = Result<SettleResponse, FacilitatorError>> + Send {
+        async { Ok(outcome) }
+    }
 }
 
 /// What a scheme read in a payload.
@@ -269,8 +278,16 @@ impl FacilitatorScheme for AnyFacilitatorScheme {
         self.0.verify(payment).await
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
-        self.0.settle(payment).await
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        self.0.settle(request).await
+    }
+
+    async fn deliver(
+        &self,
+        request: SettleRequest<'_>,
+        outcome: SettleResponse,
+    ) -> Result<SettleResponse, FacilitatorError> {
+        self.0.deliver(request, outcome).await
     }
 }
 
@@ -280,7 +297,15 @@ trait ErasedFacilitatorScheme: Send + Sync {
     fn kinds(&self) -> Vec<SupportedKind>;
     fn signers(&self) -> Vec<Address>;
     fn verify<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>>;
-    fn settle<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>>;
+    fn settle<'a>(
+        &'a self,
+        request: SettleRequest<'a>,
+    ) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>>;
+    fn deliver<'a>(
+        &'a self,
+        request: SettleRequest<'a>,
+        outcome: SettleResponse,
+    ) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>>;
 }
 
 impl<S: FacilitatorScheme> ErasedFacilitatorScheme for S {
@@ -304,7 +329,18 @@ impl<S: FacilitatorScheme> ErasedFacilitatorScheme for S {
         Box::pin(FacilitatorScheme::verify(self, payment))
     }
 
-    fn settle<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>> {
-        Box::pin(FacilitatorScheme::settle(self, payment))
+    fn settle<'a>(
+        &'a self,
+        request: SettleRequest<'a>,
+    ) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>> {
+        Box::pin(FacilitatorScheme::settle(self, request))
+    }
+
+    fn deliver<'a>(
+        &'a self,
+        request: SettleRequest<'a>,
+        outcome: SettleResponse,
+    ) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>> {
+        Box::pin(FacilitatorScheme::deliver(self, request, outcome))
     }
 }

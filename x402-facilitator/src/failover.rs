@@ -10,7 +10,9 @@ use std::{
 
 use futures_util::future::join_all;
 use x402_core::{
-    facilitator::{AnyFacilitator, Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    facilitator::{
+        AnyFacilitator, Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest,
+    },
     payment::{Payment, Reason, SettleResponse, Supported, VerifyResponse},
 };
 
@@ -24,8 +26,8 @@ const REMEMBERED: usize = 4096;
 ///
 /// A payment goes to the first that supports its kind. Verifying moves nothing, so whatever error it ends in, the
 /// next one is asked. Settling moves money: the next one is asked only when the request surely was not sent
-/// ([`Unreachable`](Kind::Unreachable)), and a payment that was once given to a facilitator to settle stays with
-/// that facilitator. A payment is settled by the one that verified it, as long as that one can be reached.
+/// ([`Unreachable`](Kind::Unreachable)), or the facilitator surely sent nothing ([`NotActed`](Kind::NotActed)), and a
+/// payment that a facilitator may be settling stays with that facilitator. A payment is settled by the one that verified it, as long as that one can be reached.
 ///
 /// One that did not answer is asked last for half a minute. What it last said stays part of
 /// [`supported`](Facilitator::supported) until it says something else: a moment's silence takes no network away.
@@ -153,7 +155,8 @@ impl Facilitator for Facilitators {
         Err(failed.expect("a route has at least one facilitator"))
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
         let route = match self.route(payment).await {
             Ok(route) => route,
             Err(Nobody::Unsupported(reason)) => {
@@ -167,8 +170,8 @@ impl Facilitator for Facilitators {
             let member = &self.members[index];
             // Before it is sent: this future may be dropped while the facilitator is at work.
             self.remember(payment, Some(Handler { index, settles: true }));
-            match member.note(member.facilitator.settle(payment).await) {
-                Err(error) if error.kind() == Kind::Unreachable => {
+            match member.note(member.facilitator.settle(request).await) {
+                Err(error) if !error.may_have_acted() => {
                     tracing::warn!(facilitator = index, %error, "could not settle a payment");
                     failed = Some(error);
                 }
@@ -176,7 +179,26 @@ impl Facilitator for Facilitators {
             }
         }
         self.remember(payment, before);
+        // It was asked before, and its answer was not heard: what it says now is not about that.
+        if let (Some(Handler { settles: true, .. }), Some(error)) = (before, &failed) {
+            return Err(error.clone().of_kind(Kind::Internal));
+        }
         Err(failed.expect("a route has at least one facilitator"))
+    }
+
+    async fn deliver(
+        &self,
+        request: SettleRequest<'_>,
+        outcome: SettleResponse,
+    ) -> Result<SettleResponse, FacilitatorError> {
+        // The one that was given the payment hands its outcome out.
+        let handler = lock(&self.handlers).of(self.key(request.payment));
+        match handler {
+            Some(Handler { index, settles: true }) => {
+                self.members[index].facilitator.deliver(request, outcome).await
+            }
+            _ => Ok(outcome),
+        }
     }
 }
 

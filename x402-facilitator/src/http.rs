@@ -9,7 +9,17 @@
 //!
 //! What is no request of the protocol is a 400 (413 beyond [`MAX_BODY_BYTES`], 408 when its body does not come)
 //! with `error`, saying what was expected, beside the fields of a refusal. A facilitator that did not do its work
-//! is a 500, 502 or 503 with `error` alone: whether a settlement happened is then unknown.
+//! is a 500, 502 or 503 with `error`: whether a settlement happened is then unknown, unless `notActed` is `true` beside it.
+//! Then the journal was read, and nothing was ever sent for that payment by anybody who writes there.
+//!
+//! Success of `/settle` is told once, to one caller. Whoever sends an `Idempotency-Key` (16 to 255 visible ASCII
+//! characters, hard to guess) with the request that begins a settlement hears its outcome as often as they ask with that
+//! key, and nobody else does. Without one, the first to ask hears success; after `settlement_pending`, the next one does.
+//! All others are answered `{"success":false,"errorReason":"duplicate_settlement"}` with the transaction: a resource server
+//! that serves what it is told is paid serves one payment once. Where callers are authenticated in front of this router,
+//! put a [`Caller`] into the request's extensions: a settlement's outcome is then told to the caller who began it.
+//!
+//! A failure with `"authorizationDead":true` says that what was signed can never move money any more.
 //!
 //! The API has no credentials of its own, and bounds only bodies: a client may take as long as it likes for its
 //! headers, and open as many connections as it likes. Put a proxy with authentication, rate and connection limits and
@@ -21,7 +31,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, FromRequest, Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -31,10 +41,15 @@ use tokio::{
     sync::{oneshot, watch},
 };
 use x402_core::{
-    facilitator::{AnyFacilitator, Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    facilitator::{
+        AnyFacilitator, Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest,
+        SettlementKey,
+    },
     payment::{Payment, Reason, SettleResponse},
     wire::{self, DecodeError},
 };
+
+use crate::IDEMPOTENCY_KEY;
 
 /// The longest request that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -111,19 +126,41 @@ impl Api {
         Self { facilitator: AnyFacilitator::new(facilitator), settling: watch::Sender::new(0) }
     }
 
-    /// Settles in a task of its own.
-    async fn settle(self: Arc<Self>, payment: Payment) -> Result<SettleResponse, FacilitatorError> {
+    /// Settles in a task of its own, and hands the outcome to whoever still waits for it.
+    async fn settle(self: Arc<Self>, asked: Asked) -> Result<SettleResponse, FacilitatorError> {
         let settling = Settling::begin(Arc::clone(&self));
+        let asked = Arc::new(asked);
+        let (this, work) = (Arc::clone(&self), Arc::clone(&asked));
         let task = tokio::spawn(async move {
-            let answer = self.facilitator.settle(&payment).await;
-            report(&payment, &answer);
+            let answer = this.facilitator.settle(work.request()).await;
+            report(&work.payment, &answer);
             drop(settling);
             answer
         });
-        task.await.unwrap_or_else(|error| {
+        let outcome = task.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a settlement broke off");
             Err(FacilitatorError::new(Kind::Internal, "the settlement broke off: its outcome is unknown"))
-        })
+        })?;
+        // Not in that task: it goes on for callers who hung up, and those are told nothing.
+        self.facilitator.deliver(asked.request(), outcome).await
+    }
+}
+
+/// An authenticated caller: middleware in front of the [`router`] puts it into a request's extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller(pub String);
+
+/// What is to be settled, and for whom.
+struct Asked {
+    payment: Payment,
+    key: Option<SettlementKey>,
+    caller: Option<Caller>,
+}
+
+impl Asked {
+    fn request(&self) -> SettleRequest<'_> {
+        let caller = self.caller.as_ref().map(|caller| caller.0.as_str());
+        SettleRequest::new(&self.payment).with_key(self.key.as_ref()).with_caller(caller)
     }
 }
 
@@ -161,16 +198,21 @@ async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
 }
 
 async fn settle(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let payment = match read(request).await {
-        Ok(payment) => payment,
+    let caller = request.extensions().get::<Caller>().cloned();
+    let asked = match key(request.headers()) {
+        Ok(key) => read(request).await.map(|payment| Asked { payment, key, caller }),
+        Err(bad) => Err(bad),
+    };
+    let asked = match asked {
+        Ok(asked) => asked,
         Err(bad) => {
             return bad.answer(
                 |reason| json!({ "success": false, "errorReason": reason, "transaction": "", "network": "" }),
             );
         }
     };
-    let version = payment.payload.version;
-    match api.settle(payment).await {
+    let version = asked.payment.payload.version;
+    match api.settle(asked).await {
         Ok(answer) => Json(wire::settle_response(version, &answer)).into_response(),
         Err(error) => unavailable(&error),
     }
@@ -194,6 +236,20 @@ impl BadRequest {
         body["error"] = self.error.into();
         (self.status, Json(body)).into_response()
     }
+}
+
+/// The key by which the outcome can be heard, if one is sent.
+fn key(headers: &HeaderMap) -> Result<Option<SettlementKey>, BadRequest> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|_| values.next().is_none());
+    let wrong = || {
+        BadRequest::new(
+            StatusCode::BAD_REQUEST,
+            "Idempotency-Key is sent once, with 16 to 255 visible ASCII characters that are hard to guess",
+        )
+    };
+    key.map(Some).ok_or_else(wrong)
 }
 
 async fn read(request: Request) -> Result<Payment, BadRequest> {
@@ -227,11 +283,15 @@ fn lacks_a_part(body: &[u8]) -> bool {
 fn unavailable(error: &FacilitatorError) -> Response {
     tracing::warn!(%error, "the facilitator did not do its work");
     let status = match error.kind() {
-        Kind::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Unreachable | Kind::NotActed => StatusCode::SERVICE_UNAVAILABLE,
         Kind::NoAnswer | Kind::BadAnswer | Kind::Rejected => StatusCode::BAD_GATEWAY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    (status, Json(json!({ "error": error.to_string() }))).into_response()
+    let mut body = json!({ "error": error.to_string() });
+    if error.kind() == Kind::NotActed {
+        body["notActed"] = true.into();
+    }
+    (status, Json(body)).into_response()
 }
 
 fn report(payment: &Payment, answer: &Result<SettleResponse, FacilitatorError>) {
@@ -243,7 +303,8 @@ fn report(payment: &Payment, answer: &Result<SettleResponse, FacilitatorError>) 
             tracing::info!(?scheme, %network, payer, transaction, "settled");
         }
         Ok(SettleResponse::Pending(pending)) => {
-            tracing::warn!(?scheme, %network, transaction = %pending.transaction, "settlement pending");
+            let transaction = pending.transaction.as_ref().map(tracing::field::display);
+            tracing::warn!(?scheme, %network, transaction, "settlement pending");
         }
         Ok(SettleResponse::Failed(failure)) => {
             let reason = failure.reason.as_str();

@@ -18,6 +18,10 @@ mod local;
 #[cfg(feature = "remote")]
 pub mod remote;
 
+/// The header of `POST /settle` that says who may hear of the outcome: whoever shows the value that the settlement was
+/// begun with.
+pub const IDEMPOTENCY_KEY: ::http::HeaderName = ::http::HeaderName::from_static("idempotency-key");
+
 pub use error::{Error, ErrorKind};
 pub use failover::Facilitators;
 #[cfg(feature = "local")]

@@ -1,15 +1,19 @@
 //! A facilitator in this process.
 
-use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe};
+use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest},
+    guard::within,
     hooks::{Failure, HookList, PaymentHooks, Proceed},
     network::NetworkPattern,
     payment::{Payment, Reason, Refusal, SettleResponse, Supported, SupportedKind, VerifyResponse, Version},
     scheme::{AnyFacilitatorScheme, FacilitatorScheme},
 };
+
+/// How long hooks may take.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A facilitator made of schemes, in this process.
 ///
@@ -18,12 +22,19 @@ use x402_core::{
 /// equals the one added first is asked. What the payload itself says it is for is for the scheme to check.
 ///
 /// Hooks are called around every payment, in the order they were added. What a failure hook recovers is answered
-/// as it is: no further hook sees it. A scheme that panics has failed within, and nothing else with it; a hook
-/// that panics after a settlement does not hide it.
-#[derive(Default)]
+/// as it is: no further hook sees it. A scheme that panics has failed within, and nothing else with it. A hook that panics,
+/// or takes longer than [its time](Self::hook_timeout), before a payment is settled leaves it unsettled; after that, it hides
+/// nothing.
 pub struct LocalFacilitator {
     schemes: Vec<Registered>,
     hooks: HookList,
+    hook_timeout: Duration,
+}
+
+impl Default for LocalFacilitator {
+    fn default() -> Self {
+        Self { schemes: Vec::new(), hooks: HookList::default(), hook_timeout: HOOK_TIMEOUT }
+    }
 }
 
 struct Registered {
@@ -62,6 +73,37 @@ impl LocalFacilitator {
     pub fn with_hooks(mut self, hooks: impl PaymentHooks) -> Self {
         self.hooks.push(hooks);
         self
+    }
+
+    /// How long the hooks at one point of a payment may take, all together. 10 seconds unless set.
+    #[must_use]
+    pub fn hook_timeout(mut self, limit: Duration) -> Self {
+        self.hook_timeout = limit;
+        self
+    }
+
+    /// A hook's word within its time. Without one, nothing is done about the payment.
+    async fn heard(
+        &self,
+        hook: &str,
+        work: impl Future<Output = Proceed>,
+    ) -> Result<Proceed, FacilitatorError> {
+        within(self.hook_timeout, work).await.map_err(|failure| {
+            tracing::error!(hook, %failure, "a hook failed, and nothing is done about its payment");
+            // Nothing was asked of a scheme.
+            FacilitatorError::new(
+                Kind::Unreachable,
+                format!("the facilitator's hook `{hook}` failed: {failure}"),
+            )
+        })
+    }
+
+    /// A hook that may turn a no into a yes. Without its word it stays a no.
+    async fn recovered<T>(&self, hook: &str, work: impl Future<Output = Option<T>>) -> Option<T> {
+        within(self.hook_timeout, work).await.unwrap_or_else(|failure| {
+            tracing::error!(hook, %failure, "a hook failed, and recovers nothing");
+            None
+        })
     }
 
     fn registered(&self, kind: &SupportedKind) -> Option<&Registered> {
@@ -122,7 +164,8 @@ impl Facilitator for LocalFacilitator {
     }
 
     async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
-        if let Proceed::Abort(reason) = self.hooks.before_verify(payment).await {
+        let hook = self.heard("before_verify", self.hooks.before_verify(payment));
+        if let Proceed::Abort(reason) = hook.await? {
             return Ok(VerifyResponse::invalid(reason, None));
         }
         let answer = match self.scheme_for(payment) {
@@ -131,7 +174,7 @@ impl Facilitator for LocalFacilitator {
         };
         let why = match &answer {
             Ok(VerifyResponse::Valid { payer }) => {
-                return Ok(match self.hooks.after_verify(payment).await {
+                return Ok(match self.heard("after_verify", self.hooks.after_verify(payment)).await? {
                     Proceed::Continue => VerifyResponse::Valid { payer: payer.clone() },
                     Proceed::Abort(reason) => {
                         VerifyResponse::Invalid(Refusal { reason, message: None, payer: payer.clone() })
@@ -141,35 +184,48 @@ impl Facilitator for LocalFacilitator {
             Ok(refused) => Failure::Refused(refused),
             Err(error) => Failure::Unavailable(error),
         };
-        match self.hooks.on_verify_failure(payment, &why).await {
+        match self.recovered("on_verify_failure", self.hooks.on_verify_failure(payment, &why)).await {
             Some(payer) => Ok(VerifyResponse::Valid { payer: Some(payer) }),
             None => answer,
         }
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
         let failed = |reason| SettleResponse::failed(reason, payment.requirements.network.clone(), None);
-        if let Proceed::Abort(reason) = self.hooks.before_settle(payment).await {
+        let hook = self.heard("before_settle", self.hooks.before_settle(payment));
+        if let Proceed::Abort(reason) = hook.await? {
             return Ok(failed(reason));
         }
         let answer = match self.scheme_for(payment) {
-            Ok(scheme) => unless_it_panics(scheme.settle(payment)).await,
+            Ok(scheme) => unless_it_panics(scheme.settle(request)).await,
             Err(reason) => Ok(failed(reason)),
         };
         let why = match &answer {
             Ok(SettleResponse::Settled(receipt)) => {
-                let told = AssertUnwindSafe(self.hooks.after_settle(payment, receipt)).catch_unwind().await;
-                if told.is_err() {
-                    tracing::error!("a hook panicked after a settlement, which stands");
+                let told = within(self.hook_timeout, self.hooks.after_settle(payment, receipt)).await;
+                if let Err(failure) = told {
+                    tracing::error!(%failure, "a hook failed after a settlement, which stands");
                 }
                 return answer;
             }
             Ok(unsettled) => Failure::Refused(unsettled),
             Err(error) => Failure::Unavailable(error),
         };
-        match self.hooks.on_settle_failure(payment, &why).await {
+        match self.recovered("on_settle_failure", self.hooks.on_settle_failure(payment, &why)).await {
             Some(receipt) => Ok(SettleResponse::Settled(receipt)),
             None => answer,
+        }
+    }
+
+    async fn deliver(
+        &self,
+        request: SettleRequest<'_>,
+        outcome: SettleResponse,
+    ) -> Result<SettleResponse, FacilitatorError> {
+        match self.scheme_for(request.payment) {
+            Ok(scheme) => unless_it_panics(scheme.deliver(request, outcome)).await,
+            Err(_) => Ok(outcome),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{payment, payment_of};
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest},
     network::{BASE, BASE_SEPOLIA, Network},
     payment::{Payment, Receipt, SettleResponse, Supported, SupportedKind, VerifyResponse, Version},
 };
@@ -74,7 +74,8 @@ impl Facilitator for Puppet {
         Ok(VerifyResponse::Valid { payer: None })
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
         self.call("settle", |script| script.settle)?;
         Ok(SettleResponse::Settled(Receipt {
             transaction: Some("0x1".parse().unwrap()),
@@ -131,7 +132,7 @@ async fn the_first_that_supports_the_kind_is_asked() {
     let both = Facilitators::new(first.clone()).or(second.clone());
     // Nobody was asked what it supports yet.
     both.verify(&payment()).await.unwrap();
-    both.settle(&payment()).await.unwrap();
+    both.settle((&payment()).into()).await.unwrap();
     assert_eq!(first.calls(), ["supported"]);
     assert_eq!(second.calls(), ["supported", "verify", "settle"]);
     both.verify(&payment_of(Version::V2, "exact", BASE)).await.unwrap();
@@ -150,14 +151,14 @@ async fn what_nobody_supports_is_refused_and_what_nobody_knows_an_error() {
         let answer = both.verify(&payment).await.unwrap();
         let VerifyResponse::Invalid(refusal) = answer else { panic!("{answer:?}") };
         assert_eq!(refusal.reason.as_str(), expected);
-        assert!(matches!(both.settle(&payment).await, Ok(SettleResponse::Failed(_))));
+        assert!(matches!(both.settle((&payment).into()).await, Ok(SettleResponse::Failed(_))));
     }
     assert_eq!((first.calls(), second.calls()), (vec![], vec![]));
 
     let unknown = Puppet::new(&[]);
     unknown.set(|script| script.supported = Some(Kind::NoAnswer));
     let both = Facilitators::new(unknown).or(Puppet::new(&[("exact", BASE)]));
-    let error = both.settle(&payment()).await.unwrap_err();
+    let error = both.settle((&payment()).into()).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_acted()), (Kind::Unreachable, false));
 }
 
@@ -167,7 +168,7 @@ async fn verifying_fails_over_on_any_error_and_settling_follows() {
         let (both, first, second) = two().await;
         first.set(|script| script.verify = Some(kind));
         assert!(matches!(both.verify(&payment()).await, Ok(VerifyResponse::Valid { .. })), "{kind:?}");
-        both.settle(&payment()).await.unwrap();
+        both.settle((&payment()).into()).await.unwrap();
         assert_eq!((first.calls(), second.calls()), (vec!["verify"], vec!["verify", "settle"]), "{kind:?}");
 
         second.set(|script| script.verify = Some(Kind::Internal));
@@ -177,22 +178,27 @@ async fn verifying_fails_over_on_any_error_and_settling_follows() {
 
 #[tokio::test]
 async fn settling_fails_over_only_when_nothing_was_sent() {
-    let (both, first, second) = two().await;
-    first.set(|script| script.settle = Some(Kind::Unreachable));
-    both.verify(&payment()).await.unwrap();
-    assert!(matches!(both.settle(&payment()).await, Ok(SettleResponse::Settled(_))));
-    assert_eq!((first.calls(), second.calls()), (vec!["verify", "settle"], vec!["settle"]));
+    for kind in [Kind::Unreachable, Kind::NotActed] {
+        let (both, first, second) = two().await;
+        first.set(|script| script.settle = Some(kind));
+        both.verify(&payment()).await.unwrap();
+        assert!(matches!(both.settle((&payment()).into()).await, Ok(SettleResponse::Settled(_))));
+        assert_eq!((first.calls(), second.calls()), (vec!["verify", "settle"], vec!["settle"]));
+    }
 
     for kind in [Kind::NoAnswer, Kind::BadAnswer, Kind::Internal, Kind::Rejected] {
         let (both, first, second) = two().await;
         first.set(|script| script.settle = Some(kind));
-        assert_eq!(both.settle(&payment()).await.unwrap_err().kind(), kind);
-        // However it goes on, the payment stays with the one that may have settled it.
-        first.set(|script| script.settle = Some(Kind::Unreachable));
-        assert_eq!(both.settle(&payment()).await.unwrap_err().kind(), Kind::Unreachable);
+        assert_eq!(both.settle((&payment()).into()).await.unwrap_err().kind(), kind);
+        // However it goes on, the payment stays with the one that may have settled it; and that nothing happens now says
+        // nothing of what happened before.
+        for later in [Kind::Unreachable, Kind::NotActed] {
+            first.set(|script| script.settle = Some(later));
+            assert!(both.settle((&payment()).into()).await.unwrap_err().may_have_acted());
+        }
         first.set(|script| script.settle = None);
-        assert!(matches!(both.settle(&payment()).await, Ok(SettleResponse::Settled(_))));
-        assert_eq!((first.calls(), second.calls()), (vec!["settle"; 3], vec![]), "{kind:?}");
+        assert!(matches!(both.settle((&payment()).into()).await, Ok(SettleResponse::Settled(_))));
+        assert_eq!((first.calls(), second.calls()), (vec!["settle"; 4], vec![]), "{kind:?}");
     }
 }
 
@@ -202,9 +208,9 @@ async fn when_nobody_is_reached_everybody_is_asked_again_later() {
     for puppet in [&first, &second] {
         puppet.set(|script| script.settle = Some(Kind::Unreachable));
     }
-    assert_eq!(both.settle(&payment()).await.unwrap_err().kind(), Kind::Unreachable);
+    assert_eq!(both.settle((&payment()).into()).await.unwrap_err().kind(), Kind::Unreachable);
     second.set(|script| script.settle = None);
-    both.settle(&payment()).await.unwrap();
+    both.settle((&payment()).into()).await.unwrap();
     assert_eq!(second.calls(), ["settle", "settle"]);
 }
 

@@ -14,7 +14,7 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest},
     network::BASE_SEPOLIA,
     payment::{Payment, Receipt, SettleResponse, Supported, SupportedKind, VerifyResponse, Version},
     wire,
@@ -52,7 +52,8 @@ impl Facilitator for Simple {
         })
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
         Ok(match payment.requirements.scheme.as_str() {
             "exact" => settled(payment),
             "panic" => panic!("on purpose"),
@@ -208,7 +209,7 @@ async fn a_facilitator_that_fails_is_not_a_refusal() {
         async fn verify(&self, _: &Payment) -> Result<VerifyResponse, FacilitatorError> {
             self.error()
         }
-        async fn settle(&self, _: &Payment) -> Result<SettleResponse, FacilitatorError> {
+        async fn settle(&self, _: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
             self.error()
         }
     }
@@ -249,7 +250,8 @@ impl Facilitator for Slow {
         Ok(VerifyResponse::Valid { payer: None })
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
         self.begun.notify_one();
         self.go_on.notified().await;
         self.done.notify_one();
@@ -308,9 +310,9 @@ async fn the_remote_facilitator_speaks_to_it() {
     for version in [Version::V1, Version::V2] {
         let good = payment_of(version, "exact", BASE_SEPOLIA);
         assert!(matches!(facilitator.verify(&good).await, Ok(VerifyResponse::Valid { .. })));
-        assert_eq!(facilitator.settle(&good).await.unwrap(), settled(&good));
+        assert_eq!(facilitator.settle((&good).into()).await.unwrap(), settled(&good));
         let other = payment_of(version, "other", BASE_SEPOLIA);
         assert!(matches!(facilitator.verify(&other).await, Ok(VerifyResponse::Invalid(_))));
-        assert!(matches!(facilitator.settle(&other).await, Ok(SettleResponse::Failed(_))));
+        assert!(matches!(facilitator.settle((&other).into()).await, Ok(SettleResponse::Failed(_))));
     }
 }

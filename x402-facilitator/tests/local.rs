@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use common::{PAYER, payment, payment_of};
 use x402_core::{
     address::Address,
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest},
     hooks::{Failure, PaymentHooks, Proceed},
     network::{BASE, BASE_SEPOLIA, NetworkPattern, SOLANA},
     payment::{Payment, Reason, Receipt, SettleResponse, SupportedKind, VerifyResponse, Version},
@@ -96,7 +96,8 @@ impl FacilitatorScheme for Scheme {
         })
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
         self.log("settle")?;
         Ok(match self.mood {
             Mood::Refuses => {
@@ -191,7 +192,7 @@ async fn hooks_are_called_around_the_scheme_in_order() {
     let expected =
         ["before_verify a", "before_verify b", "verify by eip155:84532", "after_verify a", "after_verify b"];
     assert_eq!(taken(&calls), expected);
-    assert_eq!(transaction(&facilitator.settle(&payment()).await.unwrap()), "0x1");
+    assert_eq!(transaction(&facilitator.settle((&payment()).into()).await.unwrap()), "0x1");
     let expected =
         ["before_settle a", "before_settle b", "settle by eip155:84532", "after_settle a", "after_settle b"];
     assert_eq!(taken(&calls), expected);
@@ -212,7 +213,7 @@ async fn an_abort_refuses_and_nothing_after_it_runs() {
     assert_eq!(taken(&calls).last().unwrap(), "after_verify a");
 
     let (facilitator_, calls) = facilitator(Mood::Good, abort("before_settle"));
-    let answer = facilitator_.settle(&payment()).await.unwrap();
+    let answer = facilitator_.settle((&payment()).into()).await.unwrap();
     let SettleResponse::Failed(failure) = answer else { panic!("{answer:?}") };
     assert_eq!((failure.reason.as_str(), failure.network), ("stopped", BASE_SEPOLIA));
     assert_eq!(taken(&calls), ["before_settle a"], "the scheme is not called");
@@ -225,7 +226,7 @@ async fn failures_are_told_and_may_be_recovered() {
     {
         let (silent, calls) = facilitator(mood, Hooks::default());
         let verified = silent.verify(&payment()).await;
-        let settled = silent.settle(&payment()).await;
+        let settled = silent.settle((&payment()).into()).await;
         if mood == Mood::Refuses {
             assert_eq!(reason(&verified), "insufficient_funds");
             assert!(matches!(settled, Ok(SettleResponse::Failed(_))));
@@ -242,7 +243,7 @@ async fn failures_are_told_and_may_be_recovered() {
         let (recovering, calls) = facilitator(mood, Hooks { recover: true, ..Hooks::default() });
         let verified = recovering.verify(&payment()).await.unwrap();
         assert_eq!(verified, VerifyResponse::Valid { payer: Some(PAYER.parse().unwrap()) });
-        assert_eq!(transaction(&recovering.settle(&payment()).await.unwrap()), "0x2");
+        assert_eq!(transaction(&recovering.settle((&payment()).into()).await.unwrap()), "0x2");
         let calls = taken(&calls);
         assert!(!calls.contains(&format!("settle {why} b")), "the first recovery counts: {calls:?}");
     }
@@ -252,7 +253,7 @@ async fn failures_are_told_and_may_be_recovered() {
 async fn a_hook_cannot_undo_a_settlement() {
     let hooks = Hooks { panic_after: true, ..Hooks::default() };
     let (facilitator, _) = facilitator(Mood::Good, hooks);
-    assert_eq!(transaction(&facilitator.settle(&payment()).await.unwrap()), "0x1");
+    assert_eq!(transaction(&facilitator.settle((&payment()).into()).await.unwrap()), "0x1");
 }
 
 #[tokio::test]
@@ -291,7 +292,7 @@ async fn what_nobody_handles_is_refused() {
     ] {
         let payment = payment_of(version, scheme, network.clone());
         assert_eq!(reason(&facilitator.verify(&payment).await), expected);
-        let answer = facilitator.settle(&payment).await.unwrap();
+        let answer = facilitator.settle((&payment).into()).await.unwrap();
         let SettleResponse::Failed(failure) = answer else { panic!("{answer:?}") };
         assert_eq!((failure.reason.as_str(), failure.network), (expected, network));
     }

@@ -64,7 +64,7 @@ async fn good_answers_are_understood() {
     let VerifyResponse::Valid { payer } = facilitator.verify(&payment()).await.unwrap() else { panic!() };
     assert_eq!(payer.unwrap().as_str(), PAYER);
     let v1 = payment_of(Version::V1, "exact", BASE_SEPOLIA);
-    let SettleResponse::Settled(receipt) = facilitator.settle(&v1).await.unwrap() else { panic!() };
+    let SettleResponse::Settled(receipt) = facilitator.settle((&v1).into()).await.unwrap() else { panic!() };
     assert_eq!((receipt.transaction.unwrap().as_str(), receipt.network), ("0xabc", BASE_SEPOLIA));
 
     let asked = log.all();
@@ -92,7 +92,7 @@ async fn a_refusal_is_an_answer_whatever_its_status() {
         let failed =
             json!({ "success": false, "errorReason": "nope", "transaction": "", "network": network });
         let (url, _) = always(status, failed.to_string()).await;
-        let answer = remote(&url).settle(&payment()).await.unwrap();
+        let answer = remote(&url).settle((&payment()).into()).await.unwrap();
         let SettleResponse::Failed(failure) = answer else { panic!("{answer:?}") };
         assert_eq!((failure.reason.as_str(), failure.network), ("nope", BASE_SEPOLIA));
     }
@@ -100,7 +100,7 @@ async fn a_refusal_is_an_answer_whatever_its_status() {
         "success": false, "errorReason": "settlement_pending", "transaction": "0xabc", "network": "eip155:84532",
     });
     let (url, _) = always(502, pending.to_string()).await;
-    assert!(matches!(remote(&url).settle(&payment()).await, Ok(SettleResponse::Pending(_))));
+    assert!(matches!(remote(&url).settle((&payment()).into()).await, Ok(SettleResponse::Pending(_))));
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn nothing_but_a_yes_is_a_yes() {
     let rest = r#""transaction":"0x1","network":"eip155:84532""#;
     for success in [r#""true""#, "1", "null", "[true]"] {
         let (url, _) = always(200, format!(r#"{{"success":{success},{rest}}}"#)).await;
-        let error = remote(&url).settle(&payment()).await.unwrap_err();
+        let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_acted()), (Kind::BadAnswer, true), "{success}");
         let (url, _) = always(200, format!(r#"{{"isValid":{success}}}"#)).await;
         assert_eq!(remote(&url).verify(&payment()).await.unwrap_err().kind(), Kind::BadAnswer, "{success}");
@@ -132,7 +132,7 @@ async fn nothing_but_a_yes_is_a_yes() {
         "{\"success\":tru",
     ] {
         let (url, _) = always(200, body).await;
-        let error = remote(&url).settle(&payment()).await.unwrap_err();
+        let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::BadAnswer, "{body}");
     }
     for body in ["{}", "[]", "", "<html>", r#"{"kinds":{}}"#] {
@@ -151,7 +151,7 @@ async fn a_yes_with_a_status_of_no_is_none() {
         assert_eq!(error.kind(), Kind::BadAnswer, "{status}: {error}");
         let yes = r#"{"success":true,"transaction":"0x1","network":"eip155:84532"}"#;
         let (url, log) = always(status, yes).await;
-        let error = remote(&url).settle(&payment()).await.unwrap_err();
+        let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
         assert_eq!((error.kind(), log.count()), (Kind::BadAnswer, 1), "{status}: {error}");
     }
 }
@@ -170,7 +170,7 @@ async fn statuses_have_their_kinds() {
         (503, Kind::Internal, "503"),
     ] {
         let (url, log) = always(status, r#"{"error":"slow\r\ndown"}"#).await;
-        let error = remote(&url).settle(&payment()).await.unwrap_err();
+        let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{status}: {error}");
         assert!(error.to_string().contains(word), "{error}");
         assert!(error.to_string().contains("/settle"), "{error}");
@@ -195,7 +195,7 @@ async fn redirects_are_not_followed() {
         assert_eq!(error.kind(), Kind::BadAnswer, "{status}");
         assert!(error.to_string().contains("redirect"), "{error}");
         assert_eq!(facilitator.supported().await.unwrap_err().kind(), Kind::BadAnswer);
-        assert_eq!(facilitator.settle(&payment()).await.unwrap_err().kind(), Kind::BadAnswer);
+        assert_eq!(facilitator.settle((&payment()).into()).await.unwrap_err().kind(), Kind::BadAnswer);
     }
     assert_eq!(hits.count(), 0);
 }
@@ -214,7 +214,7 @@ async fn answers_are_bounded() {
         answer(200, Body::from_stream(chunks))
     })
     .await;
-    assert_eq!(remote(&url).settle(&payment()).await.unwrap_err().kind(), Kind::BadAnswer);
+    assert_eq!(remote(&url).settle((&payment()).into()).await.unwrap_err().kind(), Kind::BadAnswer);
 
     let exact = format!(r#"{{"isValid":true}}{}"#, " ".repeat(MAX_ANSWER_BYTES - 16));
     let (url, _) = always(200, exact).await;
@@ -240,7 +240,7 @@ async fn silence_ends_in_time() {
         let facilitator = impatient(url);
         assert_eq!(facilitator.verify(&payment()).await.unwrap_err().kind(), Kind::NoAnswer);
         assert_eq!(facilitator.supported().await.unwrap_err().kind(), Kind::NoAnswer);
-        let error = facilitator.settle(&payment()).await.unwrap_err();
+        let error = facilitator.settle((&payment()).into()).await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_acted()), (Kind::NoAnswer, true));
         assert!(begun.elapsed() < Duration::from_secs(3));
     }
@@ -256,7 +256,7 @@ async fn a_broken_connection_is_no_answer() {
         b"SSH-2.0-OpenSSH\r\n",
     ] {
         let url = raw_server(bytes).await;
-        let error = impatient(&url).settle(&payment()).await.unwrap_err();
+        let error = impatient(&url).settle((&payment()).into()).await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_acted()), (Kind::NoAnswer, true), "{error}");
     }
 }
@@ -265,16 +265,16 @@ async fn a_broken_connection_is_no_answer() {
 async fn nobody_there_means_nothing_was_sent() {
     let tls = nowhere().await.replace("http://", "https://");
     for url in [nowhere().await, tls, "http://facilitator.invalid".to_owned()] {
-        let error = remote(&url).settle(&payment()).await.unwrap_err();
+        let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_acted()), (Kind::Unreachable, false), "{url}: {error:?}");
     }
     // Plain HTTP where TLS is spoken: the handshake fails before anything is sent.
     let (url, log) = always(200, "{}").await;
-    let error = remote(&url.replace("http://", "https://")).settle(&payment()).await.unwrap_err();
+    let error = remote(&url.replace("http://", "https://")).settle((&payment()).into()).await.unwrap_err();
     assert_eq!((error.kind(), log.count()), (Kind::Unreachable, 0), "{error:?}");
 
     let nameless = payment_of(Version::V1, "exact", ARBITRUM);
-    let error = remote(&url).settle(&nameless).await.unwrap_err();
+    let error = remote(&url).settle((&nameless).into()).await.unwrap_err();
     assert!(!error.may_have_acted() && error.to_string().contains("version 1"), "{error}");
 }
 
@@ -301,7 +301,7 @@ async fn a_busy_facilitator_is_asked_again_but_never_to_settle() {
 
     for status in [429, 500, 502, 503] {
         let (url, log) = always(status, "").await;
-        assert!(remote(&url).settle(&payment()).await.is_err());
+        assert!(remote(&url).settle((&payment()).into()).await.is_err());
         assert_eq!(log.count(), 1, "{status}");
     }
 }
@@ -339,7 +339,7 @@ async fn credentials_are_asked_for_before_every_request() {
     .await;
     let facilitator = RemoteFacilitator::builder(&url).auth(Counting(AtomicUsize::new(0))).build().unwrap();
     facilitator.verify(&payment()).await.unwrap();
-    facilitator.settle(&payment()).await.unwrap();
+    facilitator.settle((&payment()).into()).await.unwrap();
     facilitator.supported().await.unwrap();
     let tokens: Vec<_> = log.all().into_iter().map(|asked| asked.headers["authorization"].clone()).collect();
     assert_eq!(tokens, ["POST /verify 0", "POST /verify 1", "POST /settle 2", "GET /supported 3"]);
@@ -367,7 +367,7 @@ async fn without_credentials_nothing_is_sent() {
         .verify_timeout(Duration::from_millis(100))
         .build()
         .unwrap();
-    let error = facilitator.settle(&payment()).await.unwrap_err();
+    let error = facilitator.settle((&payment()).into()).await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_acted()), (Kind::Unreachable, false));
     assert_eq!(facilitator.verify(&payment()).await.unwrap_err().kind(), Kind::Unreachable);
     assert_eq!(log.count(), 0);

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Notify;
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind, SettleRequest},
     network::Network,
     payment::{
         Payment, PendingSettlement, Refusal, SettleFailure, SettleResponse, Supported, VerifyResponse,
@@ -121,7 +121,8 @@ impl Facilitator for Till {
         }
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
         self.0.settled.count();
         let network = payment.requirements.network.clone();
         match self.act(&self.0.settle).await? {
@@ -131,17 +132,18 @@ impl Facilitator for Till {
                 payer: None,
                 transaction: None,
                 network,
+                is_dead: false,
             })),
             Act::Pending => Ok(SettleResponse::Pending(PendingSettlement {
-                transaction: HASH.parse().unwrap(),
+                transaction: HASH.parse().ok(),
                 network,
                 payer: None,
             })),
             Act::Lost => {
-                self.0.facilitator.settle(payment).await?;
+                self.0.facilitator.settle(request).await?;
                 Err(lost())
             }
-            _ => self.0.facilitator.settle(payment).await,
+            _ => self.0.facilitator.settle(request).await,
         }
     }
 }

@@ -30,7 +30,7 @@ async fn found(
     let refused = outcomes[0].is_some();
     for version in [Version::V1, Version::V2] {
         let payment = payment(version, &requirements(), payload(&message, &sign(&message)));
-        outcomes.push(match facilitator.settle(&payment).await.unwrap() {
+        outcomes.push(match facilitator.settle((&payment).into()).await.unwrap() {
             SettleResponse::Settled(_) => None,
             SettleResponse::Failed(failure) => {
                 assert_eq!(failure.transaction, None, "nothing is sent");

@@ -14,7 +14,7 @@ async fn an_endpoint_of_another_chain_is_not_used() {
     let error = facilitator.verify(&payment).await.unwrap_err();
     assert_eq!(error.kind(), FacilitatorErrorKind::Internal);
     assert!(error.to_string().contains("eip155:8453"), "{error}");
-    let error = facilitator.settle(&payment).await.unwrap_err();
+    let error = facilitator.settle((&payment).into()).await.unwrap_err();
     assert!(!error.may_have_acted(), "{error}");
 }
 
@@ -73,7 +73,7 @@ async fn an_endpoint_that_lies_is_set_aside() {
         let payment = signed(Version::V2, &requirements()).await;
         let verified = facilitator.verify(&payment).await.unwrap();
         assert!(matches!(verified, VerifyResponse::Valid { .. }), "{case}: {verified:?}");
-        settled(facilitator.settle(&payment).await.unwrap());
+        settled(facilitator.settle((&payment).into()).await.unwrap());
         settled_so_far += 1;
         assert_eq!(liar.calls(SEND), 0, "{case}");
         assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), settled_so_far, "{case}");
@@ -96,7 +96,7 @@ async fn an_endpoint_that_boasts_displaces_nobody() {
     })
     .await;
     let facilitator = facilitator_over(&[&honest.url, &boaster.url]);
-    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    settled(facilitator.settle((&signed(Version::V2, &requirements()).await).into()).await.unwrap());
     assert_eq!((honest.calls(SEND), boaster.calls(SEND)), (1, 0));
 }
 
@@ -113,10 +113,10 @@ async fn a_transaction_whose_fate_is_unknown_is_not_made_anew() {
         let second = Endpoint::before(&chain, |_, _| Act::Pass).await;
         let facilitator = facilitator_over(&[&first.url, &second.url]);
         let payment = signed(Version::V2, &requirements()).await;
-        let hash = settled(facilitator.settle(&payment).await.unwrap());
+        let hash = settled(facilitator.settle((&payment).into()).await.unwrap());
         assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), [hash], "{fault:?}");
         assert_eq!((first.calls(SEND), second.calls(SEND)), (1, 1), "{fault:?}");
-        settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+        settled(facilitator.settle((&signed(Version::V2, &requirements()).await).into()).await.unwrap());
         assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 2, "{fault:?}");
     }
 }
@@ -137,12 +137,12 @@ async fn a_refusal_elsewhere_does_not_end_a_doubt() {
     let facilitator =
         facilitator_over(&[&first.url, &second.url]).receipt_timeout(Duration::from_millis(300));
     let payment = signed(Version::V2, &requirements()).await;
-    let pending = facilitator.settle(&payment).await.unwrap();
+    let pending = facilitator.settle((&payment).into()).await.unwrap();
     assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
     assert_eq!((first.calls(SEND), second.calls(SEND)), (1, 1));
     second.script(|_, _| Act::Pass);
     chain.mine().await.unwrap();
-    assert_eq!(settled(facilitator.settle(&payment).await.unwrap()), hash_of(&pending));
+    assert_eq!(settled(facilitator.settle((&payment).into()).await.unwrap()), hash_of(&pending));
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1);
 }
 
@@ -167,16 +167,16 @@ async fn an_endpoint_that_is_behind_ends_nothing() {
     let facilitator =
         facilitator_over(&[&first.url, &second.url]).receipt_timeout(Duration::from_millis(300));
     let payment = signed(Version::V2, &requirements()).await;
-    let pending = facilitator.settle(&payment).await.unwrap();
+    let pending = facilitator.settle((&payment).into()).await.unwrap();
     assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
     first.script(|_, _| Act::Status(503));
-    assert_eq!(facilitator.settle(&payment).await.unwrap(), pending);
+    assert_eq!(facilitator.settle((&payment).into()).await.unwrap(), pending);
     chain.mine().await.unwrap();
-    assert_eq!(facilitator.settle(&payment).await.unwrap(), pending);
+    assert_eq!(facilitator.settle((&payment).into()).await.unwrap(), pending);
     assert!(second.calls(SEND) > 0, "the same bytes may be sent again");
     assert_eq!(chain.pending().await.unwrap(), 0, "and nothing else");
     second.script(|_, _| Act::Pass);
-    assert_eq!(settled(facilitator.settle(&payment).await.unwrap()), hash_of(&pending));
+    assert_eq!(settled(facilitator.settle((&payment).into()).await.unwrap()), hash_of(&pending));
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1);
 }
 
@@ -190,20 +190,20 @@ async fn one_endpoint_alone_does_not_declare_a_transaction_dead() {
     let facilitator =
         facilitator_over(&[&first.url, &second.url]).receipt_timeout(Duration::from_millis(300));
     let payment = signed(Version::V2, &requirements()).await;
-    let pending = facilitator.settle(&payment).await.unwrap();
+    let pending = facilitator.settle((&payment).into()).await.unwrap();
     first.script(|method, _| match method {
         "eth_getTransactionCount" => Act::Answer(json!("0x1")),
         _ => stale(method),
     });
     for _ in 0..2 {
-        assert_eq!(facilitator.settle(&payment).await.unwrap(), pending);
+        assert_eq!(facilitator.settle((&payment).into()).await.unwrap(), pending);
         assert_eq!(chain.pending().await.unwrap(), 1);
         // Nor do those that say nothing of it.
         second.script(|method, _| if method == "eth_chainId" { Act::Pass } else { stale(method) });
     }
     second.script(|_, _| Act::Pass);
     chain.mine().await.unwrap();
-    assert_eq!(settled(facilitator.settle(&payment).await.unwrap()), hash_of(&pending));
+    assert_eq!(settled(facilitator.settle((&payment).into()).await.unwrap()), hash_of(&pending));
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1);
 }
 
@@ -214,7 +214,7 @@ async fn when_no_endpoint_is_left_the_error_says_so() {
     let endpoints = [Endpoint::before(&chain, down).await, Endpoint::before(&chain, down).await];
     let facilitator = facilitator_over(&[&endpoints[0].url, &endpoints[1].url]);
     let payment = signed(Version::V2, &requirements()).await;
-    let error = facilitator.settle(&payment).await.unwrap_err();
+    let error = facilitator.settle((&payment).into()).await.unwrap_err();
     assert!(!error.may_have_acted(), "{error}");
     assert!(error.to_string().contains("all 2 RPC endpoints are set aside"), "{error}");
     assert!(!error.to_string().contains("127.0.0.1"), "{error}");
@@ -224,7 +224,7 @@ async fn when_no_endpoint_is_left_the_error_says_so() {
     }
     endpoints[1].script(|_, _| Act::Pass);
     until(async || facilitator.check().await.is_ok()).await;
-    settled(facilitator.settle(&payment).await.unwrap());
+    settled(facilitator.settle((&payment).into()).await.unwrap());
 }
 
 /// It was right once, is away for a while, and comes back as another one.
@@ -233,20 +233,20 @@ async fn an_endpoint_is_looked_at_anew_when_it_comes_back() {
     let (chain, _) = start().await;
     let first = Endpoint::before(&chain, |_, _| Act::Pass).await;
     let facilitator = facilitator_over(&[&first.url, chain.rpc_url().as_str()]);
-    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    settled(facilitator.settle((&signed(Version::V2, &requirements()).await).into()).await.unwrap());
     assert_eq!(first.calls(SEND), 1);
     first.script(|_, _| Act::Status(503));
-    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    settled(facilitator.settle((&signed(Version::V2, &requirements()).await).into()).await.unwrap());
     let asked = first.calls("eth_chainId");
     first.script(|method, _| if method == "eth_chainId" { Act::Answer(json!("0x1")) } else { Act::Pass });
     until(async || facilitator.check().await.is_ok() && first.calls("eth_chainId") > asked).await;
     let calls = first.calls("eth_call");
-    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    settled(facilitator.settle((&signed(Version::V2, &requirements()).await).into()).await.unwrap());
     assert_eq!((first.calls(SEND), first.calls("eth_call")), (1, calls));
     // And when it is right again, it is used again.
     first.script(|_, _| Act::Pass);
     until(async || {
-        settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+        settled(facilitator.settle((&signed(Version::V2, &requirements()).await).into()).await.unwrap());
         first.calls(SEND) > 1
     })
     .await;

@@ -24,7 +24,9 @@ async fn a_good_payment_moves_exactly_the_amount() {
         let verified = facilitator.verify(&payment).await.unwrap();
         let VerifyResponse::Valid { payer: Some(named) } = verified else { panic!("{verified:?}") };
         assert_eq!(named.as_str(), payer.to_checksum(None));
-        let SettleResponse::Settled(receipt) = facilitator.settle(&payment).await.unwrap() else { panic!() };
+        let SettleResponse::Settled(receipt) = facilitator.settle((&payment).into()).await.unwrap() else {
+            panic!()
+        };
         assert_eq!(receipt.network, requirements().network);
         assert_eq!(receipt.payer, Some(named));
         assert_eq!(chain.balance(merchant).await.unwrap(), U256::from(round * PRICE));
@@ -63,13 +65,13 @@ async fn a_smart_wallet_pays() {
         let forged = sign_in(&message, &chain::payer(), "USDC", "2", USDC);
         let forged = payment(Version::V2, &requirements(), payload(&message, &forged));
         refused(&facilitator, &forged, &reasons::SIGNATURE).await;
-        settled(facilitator.settle(&good).await.unwrap());
+        settled(facilitator.settle((&good).into()).await.unwrap());
 
         // What was settled answers again, but only to who has a signature.
         refused_settle(&facilitator, &forged, &reasons::SIGNATURE).await;
         let other = [&[0xab; 7], signature.as_slice()].concat();
         let other = payment(Version::V2, &requirements(), payload(&message, &other));
-        settled(facilitator.settle(&other).await.unwrap());
+        settled(facilitator.settle((&other).into()).await.unwrap());
     }
     // Wrapped though it is deployed: the inner signature counts.
     let mut message = authorization(3);
@@ -78,7 +80,7 @@ async fn a_smart_wallet_pays() {
     let mut wrapped = (owner.address(), Bytes::new(), inner).abi_encode_params();
     wrapped.extend([0x64, 0x92].repeat(16));
     let wrapped = payment(Version::V2, &requirements(), payload(&message, &wrapped));
-    settled(facilitator.settle(&wrapped).await.unwrap());
+    settled(facilitator.settle((&wrapped).into()).await.unwrap());
     assert_eq!(chain.balance(wallet).await.unwrap(), U256::from(FUNDS - 3 * PRICE));
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 3);
 }
@@ -88,5 +90,5 @@ async fn a_provider_of_ones_own_will_do() {
     let (chain, _) = start().await;
     let network = Network::evm(chain.chain_id());
     let facilitator = exact::facilitator(chain.provider(), network, chain::facilitator()).unwrap();
-    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+    settled(facilitator.settle((&signed(Version::V2, &requirements()).await).into()).await.unwrap());
 }

@@ -15,7 +15,7 @@ async fn many_settle_at_once_from_one_account() {
         .into_iter()
         .map(|payment| {
             let facilitator = facilitator.clone();
-            tokio::spawn(async move { facilitator.settle(&payment).await })
+            tokio::spawn(async move { facilitator.settle((&payment).into()).await })
         })
         .collect();
     let mut hashes = std::collections::HashSet::new();
@@ -34,7 +34,7 @@ async fn one_payment_settles_once_however_often_it_comes() {
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let (facilitator, payment) = (facilitator.clone(), payment.clone());
-            tokio::spawn(async move { facilitator.settle(&payment).await.unwrap() })
+            tokio::spawn(async move { facilitator.settle((&payment).into()).await.unwrap() })
         })
         .collect();
     let mut answers = Vec::new();
@@ -46,7 +46,7 @@ async fn one_payment_settles_once_however_often_it_comes() {
         let text = payment.payload.payload["authorization"][field].as_str().unwrap().to_owned();
         payment.payload.payload["authorization"][field] = format!("0x{}", text[2..].to_uppercase()).into();
     }
-    answers.push(facilitator.settle(&payment).await.unwrap());
+    answers.push(facilitator.settle((&payment).into()).await.unwrap());
     let hash = settled(answers[0].clone());
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
@@ -56,7 +56,8 @@ async fn one_payment_settles_once_however_often_it_comes() {
     payment.requirements.pay_to = chain::stranger().address().to_string().parse().unwrap();
     refused_settle(&facilitator, &payment, &reasons::RECIPIENT_MISMATCH).await;
     // A facilitator that knows nothing of it finds it on chain.
-    let payment = facilitator_of(&chain).settle(&Payment { requirements: requirements(), ..payment }).await;
+    let payment =
+        facilitator_of(&chain).settle((&Payment { requirements: requirements(), ..payment }).into()).await;
     assert_eq!(settled(payment.unwrap()), hash);
 }
 
@@ -67,12 +68,12 @@ async fn a_caller_who_hangs_up_stops_nothing() {
     let payment = signed(Version::V2, &requirements()).await;
     let caller = tokio::spawn({
         let (facilitator, payment) = (facilitator.clone(), payment.clone());
-        async move { facilitator.settle(&payment).await }
+        async move { facilitator.settle((&payment).into()).await }
     });
     chain.wait_for_pending(1).await.unwrap();
     caller.abort();
     chain.mine().await.unwrap();
-    settled(facilitator.settle(&payment).await.unwrap());
+    settled(facilitator.settle((&payment).into()).await.unwrap());
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
 }
 
@@ -93,7 +94,7 @@ async fn of_many_authorizations_with_one_nonce_one_settles() {
         .cloned()
         .map(|payment| {
             let facilitator = facilitator.clone();
-            tokio::spawn(async move { facilitator.settle(&payment).await.unwrap() })
+            tokio::spawn(async move { facilitator.settle((&payment).into()).await.unwrap() })
         })
         .collect();
     let mut answers = Vec::new();
@@ -102,9 +103,9 @@ async fn of_many_authorizations_with_one_nonce_one_settles() {
     }
     let mut hashes = Vec::new();
     for (payment, answer) in payments.iter().zip(answers) {
-        assert_eq!(facilitator.settle(payment).await.unwrap(), answer, "and it stays so");
+        assert_eq!(facilitator.settle(payment.into()).await.unwrap(), answer, "and it stays so");
         // One that knows nothing of them finds the same on chain.
-        let anew = facilitator_of(&chain).settle(payment).await.unwrap();
+        let anew = facilitator_of(&chain).settle(payment.into()).await.unwrap();
         match answer {
             SettleResponse::Settled(_) => {
                 hashes.push(hash_of(&answer));
@@ -132,7 +133,7 @@ async fn money_that_is_promised_is_not_there_for_the_next() {
         let facilitator = facilitator_of(&chain);
         chain.set_automine(false).await.unwrap();
         let payments: Vec<_> = (1..=12).map(|nonce| with(&authorization(nonce))).collect();
-        let settling = join_all(payments.iter().map(|payment| facilitator.settle(payment)));
+        let settling = join_all(payments.iter().map(|payment| facilitator.settle(payment.into())));
         let mining = async {
             until(async || chain.pending().await.unwrap() as u64 == affordable).await;
             // Nobody who comes meanwhile is told that it would be paid.

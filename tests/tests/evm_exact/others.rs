@@ -34,14 +34,14 @@ async fn a_cancelled_authorization_is_refused() {
     let message = authorization(2);
     let ours = tokio::spawn({
         let (facilitator, payment) = (facilitator.clone(), with(&message));
-        async move { facilitator.settle(&payment).await.unwrap() }
+        async move { facilitator.settle((&payment).into()).await.unwrap() }
     });
     chain.wait_for_pending(1).await.unwrap();
     send_ahead(&chain, cancel_call(&message)).await;
     let answer = ours.await.unwrap();
     let SettleResponse::Failed(failure) = &answer else { panic!("{answer:?}") };
     assert_eq!(failure.reason, reasons::TRANSACTION_FAILED);
-    assert_eq!(facilitator.settle(&with(&message)).await.unwrap(), answer);
+    assert_eq!(facilitator.settle((&with(&message)).into()).await.unwrap(), answer);
 }
 
 #[tokio::test]
@@ -56,7 +56,28 @@ async fn a_third_party_may_send_it_first() {
         facilitator.verify(&with(&message)).await.unwrap(),
         VerifyResponse::Invalid(refusal) if refusal.reason == reasons::NONCE_ALREADY_USED
     ));
-    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), hash);
+    // It may have bought something elsewhere: who asks without a key is told what there is to know, and no success.
+    for _ in 0..2 {
+        let answer = facilitator.settle((&with(&message)).into()).await.unwrap();
+        let SettleResponse::Failed(failure) = answer else { panic!("{answer:?}") };
+        assert_eq!(failure.reason, Reason::PAID_BY_THIRD_PARTY);
+        assert_eq!(failure.transaction.map(|id| id.to_string()), Some(hash.to_string()));
+        assert!(!failure.is_dead);
+    }
+    // The first to ask with a key may know better, and is told the same each time; nobody else is.
+    let (first, other): (SettlementKey, SettlementKey) =
+        ("the-first-of-all-keys".parse().unwrap(), "another-key-altogether".parse().unwrap());
+    let payment = with(&message);
+    let reason = async |key: Option<&SettlementKey>| {
+        let answer = facilitator.settle(SettleRequest::new(&payment).with_key(key)).await.unwrap();
+        let SettleResponse::Failed(failure) = answer else { panic!("{answer:?}") };
+        failure.reason
+    };
+    for _ in 0..2 {
+        assert_eq!(reason(Some(&first)).await, Reason::PAID_BY_THIRD_PARTY);
+        assert_eq!(reason(Some(&other)).await, Reason::DUPLICATE_SETTLEMENT);
+        assert_eq!(reason(None).await, Reason::DUPLICATE_SETTLEMENT);
+    }
     assert_eq!(chain.transfers(merchant).await.unwrap(), 1);
 
     // In the same block, ahead of us: our transaction reverts.
@@ -64,13 +85,17 @@ async fn a_third_party_may_send_it_first() {
     let message = authorization(2);
     let ours = tokio::spawn({
         let (facilitator, payment) = (facilitator.clone(), with(&message));
-        async move { facilitator.settle(&payment).await.unwrap() }
+        async move { facilitator.settle((&payment).into()).await.unwrap() }
     });
     chain.wait_for_pending(1).await.unwrap();
     let theirs = send_ahead(&chain, transfer_call(&message)).await;
     assert_eq!(settled(ours.await.unwrap()), theirs);
     assert_eq!(chain.transfers(merchant).await.unwrap(), 2);
-    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs, "and it stays so");
+    assert_eq!(
+        settled(facilitator.settle((&with(&message)).into()).await.unwrap()),
+        theirs,
+        "and it stays so"
+    );
 }
 
 /// The payer moves the money away ahead of our transaction, which reverts.
@@ -82,7 +107,7 @@ async fn fails_on_chain(
     chain.set_automine(false).await.unwrap();
     let ours = tokio::spawn({
         let (facilitator, payment) = (facilitator.clone(), with(message));
-        async move { facilitator.settle(&payment).await.unwrap() }
+        async move { facilitator.settle((&payment).into()).await.unwrap() }
     });
     chain.wait_for_pending(1).await.unwrap();
     let drain =
@@ -109,14 +134,14 @@ async fn a_payer_who_empties_the_account_has_not_paid() {
     let message = authorization(1);
     let answer = fails_on_chain(&chain, &facilitator, &message).await;
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 0);
-    assert_eq!(facilitator.settle(&with(&message)).await.unwrap(), answer);
+    assert_eq!(facilitator.settle((&with(&message)).into()).await.unwrap(), answer);
     // With the money back, the token would take it.
     chain.mint(chain::payer().address(), FUNDS).await.unwrap();
     let VerifyResponse::Invalid(refusal) = facilitator.verify(&with(&message)).await.unwrap() else {
         panic!("valid, and it will never settle")
     };
     assert_eq!(refusal.reason, reasons::TRANSACTION_FAILED);
-    assert_eq!(facilitator.settle(&with(&message)).await.unwrap(), answer);
+    assert_eq!(facilitator.settle((&with(&message)).into()).await.unwrap(), answer);
     assert_eq!(
         chain.nonce(chain::facilitator().address()).await.unwrap(),
         1,
@@ -133,8 +158,12 @@ async fn what_failed_may_be_paid_by_another_later() {
     fails_on_chain(&chain, &facilitator, &message).await;
     chain.mint(chain::payer().address(), FUNDS).await.unwrap();
     let theirs = send_as(&chain, chain::stranger(), USDC, transfer_call(&message)).await;
-    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs);
-    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs, "and it stays so");
+    assert_eq!(settled(facilitator.settle((&with(&message)).into()).await.unwrap()), theirs);
+    assert_eq!(
+        settled(facilitator.settle((&with(&message)).into()).await.unwrap()),
+        theirs,
+        "and it stays so"
+    );
     let longer =
         TransferWithAuthorization { validBefore: message.validBefore + U256::ONE, ..message.clone() };
     refused(&facilitator, &with(&longer), &reasons::NONCE_ALREADY_USED).await;
@@ -153,7 +182,7 @@ async fn a_third_party_pays_only_what_it_sent() {
     };
     let signed = authorization(1);
     let hash = through(&signed, vec![]).await;
-    assert_eq!(settled(facilitator.settle(&with(&signed)).await.unwrap()), hash);
+    assert_eq!(settled(facilitator.settle((&with(&signed)).into()).await.unwrap()), hash);
 
     let longer = |message: &TransferWithAuthorization| TransferWithAuthorization {
         validBefore: message.validBefore + U256::ONE,
@@ -170,7 +199,7 @@ async fn a_third_party_pays_only_what_it_sent() {
     let used = longer(&signed);
     let hash = send_as(&chain, chain::stranger(), USDC, transfer_call(&used)).await;
     refused(&facilitator, &with(&signed), &reasons::NONCE_ALREADY_USED).await;
-    assert_eq!(settled(facilitator.settle(&with(&used)).await.unwrap()), hash);
+    assert_eq!(settled(facilitator.settle((&with(&used)).into()).await.unwrap()), hash);
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 3);
 }
 
@@ -197,7 +226,7 @@ async fn a_packed_authorization_pays_what_we_sent_and_nothing_else() {
         chain.set_automine(false).await.unwrap();
         let ours = tokio::spawn({
             let (facilitator, payment) = (facilitator.clone(), with(sent));
-            async move { facilitator.settle(&payment).await.unwrap() }
+            async move { facilitator.settle((&payment).into()).await.unwrap() }
         });
         chain.wait_for_pending(1).await.unwrap();
         let input = transfer_call(used);
@@ -231,7 +260,7 @@ async fn a_packed_authorization_pays_what_we_sent_and_nothing_else() {
     let sent = authorization(1);
     let (theirs, answer) = ahead(&sent, &sent, true).await;
     assert_eq!(settled(answer), theirs);
-    assert_eq!(settled(facilitator.settle(&with(&sent)).await.unwrap()), theirs, "and it stays so");
+    assert_eq!(settled(facilitator.settle((&with(&sent)).into()).await.unwrap()), theirs, "and it stays so");
     refused(&facilitator, &with(&longer(&sent)), &reasons::NONCE_ALREADY_USED).await;
 
     // One that is valid for longer, which cannot be told: one of the two is paid, here and elsewhere.
@@ -248,7 +277,7 @@ async fn a_packed_authorization_pays_what_we_sent_and_nothing_else() {
     let used = longer(&sent);
     let (theirs, answer) = ahead(&sent, &used, false).await;
     reverted(answer);
-    assert_eq!(settled(facilitator.settle(&with(&used)).await.unwrap()), theirs);
+    assert_eq!(settled(facilitator.settle((&with(&used)).into()).await.unwrap()), theirs);
 
     // Another payee, or another amount.
     let sent = authorization(4);

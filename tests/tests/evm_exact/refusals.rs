@@ -105,5 +105,5 @@ async fn every_refusal_has_its_reason() {
         refused(&facilitator, payment, reason).await;
     }
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 0, "nothing was sent");
-    settled(facilitator.settle(&with(&good)).await.unwrap());
+    settled(facilitator.settle((&with(&good)).into()).await.unwrap());
 }

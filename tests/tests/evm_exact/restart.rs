@@ -15,7 +15,7 @@ const SPACE: &str = "settle:eip155:84532";
 async fn crash(facilitator: ExactFacilitator, payment: &Payment, hangs: Arc<Notify>) {
     let process = Runtime::new().unwrap();
     let payment = payment.clone();
-    process.spawn(async move { facilitator.settle(&payment).await });
+    process.spawn(async move { facilitator.settle((&payment).into()).await });
     tokio::time::timeout(Duration::from_secs(10), hangs.notified()).await.expect("it does not hang");
     process.shutdown_background();
 }
@@ -31,10 +31,10 @@ fn writes(nth: usize, fault: Write) -> impl Fn(usize) -> Write + Send + Sync + '
 
 async fn settles_once(chain: &Chain, store: &MemoryStore, payment: &Payment, case: &str) -> B256 {
     let facilitator = restarted(chain, store);
-    let answer = facilitator.settle(payment).await.unwrap();
+    let answer = facilitator.settle(payment.into()).await.unwrap();
     let hash = settled(answer.clone());
-    assert_eq!(facilitator.settle(payment).await.unwrap(), answer, "{case}");
-    assert_eq!(restarted(chain, store).settle(payment).await.unwrap(), answer, "{case}");
+    assert_eq!(facilitator.settle(payment.into()).await.unwrap(), answer, "{case}");
+    assert_eq!(restarted(chain, store).settle(payment.into()).await.unwrap(), answer, "{case}");
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1, "{case}");
     assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), [hash], "{case}");
     assert!(store.open(SPACE).await.unwrap().is_empty(), "{case}");
@@ -94,7 +94,7 @@ async fn a_crash_after_sending_loses_no_transaction() {
             chain.mine().await.unwrap();
         } else {
             let facilitator = restarted(&chain, &store).receipt_timeout(Duration::from_millis(200));
-            let pending = facilitator.settle(&payment).await.unwrap();
+            let pending = facilitator.settle((&payment).into()).await.unwrap();
             assert!(matches!(pending, SettleResponse::Pending(_)), "{case}: {pending:?}");
             assert_eq!(chain.pending().await.unwrap(), 1, "{case}");
             chain.mine().await.unwrap();
@@ -117,7 +117,7 @@ async fn the_journal_is_brought_up_to_date_from_the_chain() {
     // And it needs no chain to say so.
     let endpoint = Endpoint::before(&chain, |_, _| Act::Status(503)).await;
     let facilitator = facilitator_at(&endpoint.url).store(store.inner.clone());
-    let hash = settled(facilitator.settle(&payment).await.unwrap());
+    let hash = settled(facilitator.settle((&payment).into()).await.unwrap());
     assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), [hash]);
 }
 
@@ -141,7 +141,7 @@ async fn a_payers_next_payment_waits_for_what_is_left_of_the_last() {
     let facilitator = restarted(&chain, &store);
     let hasty = facilitator.clone().receipt_timeout(Duration::from_millis(300));
     let second = signed(Version::V2, &requirements()).await;
-    let error = hasty.settle(&second).await.unwrap_err();
+    let error = hasty.settle((&second).into()).await.unwrap_err();
     assert!(!error.may_have_acted() && error.to_string().contains("again later"), "{error}");
     assert_eq!(chain.pending().await.unwrap(), 1, "nothing is sent for it");
     // Others have nothing to do with it.
@@ -149,19 +149,19 @@ async fn a_payers_next_payment_waits_for_what_is_left_of_the_last() {
     message.from = chain::stranger().address();
     let signature = sign_in(&message, &chain::stranger(), "USDC", "2", USDC);
     let of_another = payment(Version::V2, &requirements(), payload(&message, &signature));
-    let pending = hasty.settle(&of_another).await.unwrap();
+    let pending = hasty.settle((&of_another).into()).await.unwrap();
     assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
     assert_eq!(chain.pending().await.unwrap(), 2);
 
     let waiting = tokio::spawn({
         let (facilitator, second) = (facilitator.clone(), second.clone());
-        async move { facilitator.settle(&second).await }
+        async move { facilitator.settle((&second).into()).await }
     });
     chain.mine().await.unwrap();
     chain.set_automine(true).await.unwrap();
     let second = settled(waiting.await.unwrap().unwrap());
-    let first = settled(facilitator.settle(&first).await.unwrap());
-    let third = settled(facilitator.settle(&of_another).await.unwrap());
+    let first = settled(facilitator.settle((&first).into()).await.unwrap());
+    let third = settled(facilitator.settle((&of_another).into()).await.unwrap());
     let sent = chain.transactions_of(chain::facilitator().address()).await.unwrap();
     assert_eq!(sent, [first, third, second]);
 }
@@ -175,8 +175,12 @@ async fn another_one_may_have_paid_meanwhile() {
     crash(facilitator_of(&chain).store(store.clone()), &with(&message), store.hangs.clone()).await;
     let theirs = send_as(&chain, chain::stranger(), USDC, transfer_call(&message)).await;
     let facilitator = restarted(&chain, &store.inner);
-    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs);
-    assert_eq!(settled(facilitator.settle(&with(&message)).await.unwrap()), theirs, "and it stays so");
+    assert_eq!(settled(facilitator.settle((&with(&message)).into()).await.unwrap()), theirs);
+    assert_eq!(
+        settled(facilitator.settle((&with(&message)).into()).await.unwrap()),
+        theirs,
+        "and it stays so"
+    );
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 0, "nothing is sent for it");
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
 }
@@ -198,10 +202,13 @@ async fn a_log_that_is_lost_does_not_hold_up_a_payers_next_payment() {
         )
         .await;
     let facilitator = facilitator_at(&endpoint.url).store(store.inner.clone());
-    settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
-    let pending = facilitator.settle(&with(&message)).await.unwrap();
+    settled(facilitator.settle((&signed(Version::V2, &requirements()).await).into()).await.unwrap());
+    let pending = facilitator.settle((&with(&message)).into()).await.unwrap();
     assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
-    assert_eq!(settled(restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap()), theirs);
+    assert_eq!(
+        settled(restarted(&chain, &store.inner).settle((&with(&message)).into()).await.unwrap()),
+        theirs
+    );
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 2);
 }
 
@@ -213,7 +220,7 @@ async fn what_can_never_be_mined_is_settled_anew() {
     let store = FaultyStore::new(writes(0, Write::HangsAfter));
     crash(facilitator_of(&chain).store(store.clone()), &payment, store.hangs.clone()).await;
     send_as(&chain, chain::facilitator(), chain::stranger().address(), vec![]).await;
-    settled(restarted(&chain, &store.inner).settle(&payment).await.unwrap());
+    settled(restarted(&chain, &store.inner).settle((&payment).into()).await.unwrap());
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 2);
 }
@@ -227,19 +234,21 @@ async fn what_cannot_be_written_down_is_not_sent() {
     let store = FaultyStore::new(|number| if number < 3 { Write::Fails } else { Write::Works });
     let faulty = facilitator_of(&chain).store(store.clone());
     store.set_down(true);
-    for (facilitator, say) in [(&faulty, "connection is lost"), (&full, "full")] {
-        let error = facilitator.settle(&payment).await.unwrap_err();
-        assert_eq!(error.kind(), FacilitatorErrorKind::Unreachable, "{error}");
+    // Where the journal cannot be read, what it says of earlier attempts is not known.
+    let (internal, not_acted) = (FacilitatorErrorKind::Internal, FacilitatorErrorKind::NotActed);
+    for (facilitator, say, kind) in [(&faulty, "connection is lost", internal), (&full, "full", not_acted)] {
+        let error = facilitator.settle((&payment).into()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains("nothing was sent") && error.to_string().contains(say), "{error}");
     }
     // It can be read, and not written.
     store.set_down(false);
-    let error = faulty.settle(&payment).await.unwrap_err();
+    let error = faulty.settle((&payment).into()).await.unwrap_err();
     assert!(!error.may_have_acted(), "{error}");
     assert_eq!(chain.pending().await.unwrap(), 0);
     assert_eq!(chain.nonce(account).await.unwrap(), 0);
     // The place in the account's order is free.
-    let hash = settled(faulty.settle(&payment).await.unwrap());
+    let hash = settled(faulty.settle((&payment).into()).await.unwrap());
     assert_eq!(chain.transactions_of(account).await.unwrap(), [hash]);
 }
 
@@ -256,9 +265,9 @@ async fn a_record_that_cannot_be_read_sends_nothing() {
         let _ = store.swap(&Key::new(SPACE, id), None, Some(record)).await.unwrap();
         let facilitator = restarted(&chain, &store);
         facilitator.recover().await.unwrap();
-        let error = facilitator.settle(&with(&message)).await.unwrap_err();
-        assert!(!error.may_have_acted() && error.to_string().contains("nobody put there"), "{error}");
-        settled(facilitator.settle(&signed(Version::V2, &requirements()).await).await.unwrap());
+        let error = facilitator.settle((&with(&message)).into()).await.unwrap_err();
+        assert!(error.may_have_acted() && error.to_string().contains("nobody put there"), "{error}");
+        settled(facilitator.settle((&signed(Version::V2, &requirements()).await).into()).await.unwrap());
     }
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 3);
 }
@@ -277,8 +286,8 @@ async fn a_record_that_names_another_transaction_than_it_has_sends_nothing() {
     let keep = Duration::from_secs(60);
     let record = Record { stamp: Stamp::new(), state: state.to_string(), open: true, keep };
     let _ = store.inner.swap(&Key::new(SPACE, id), Some(stored.stamp), Some(record)).await.unwrap();
-    let error = restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap_err();
-    assert!(!error.may_have_acted() && error.to_string().contains("nobody put there"), "{error}");
+    let error = restarted(&chain, &store.inner).settle((&with(&message)).into()).await.unwrap_err();
+    assert!(error.may_have_acted() && error.to_string().contains("nobody put there"), "{error}");
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 0);
 }
 
@@ -287,7 +296,7 @@ async fn a_writing_of_unknown_outcome_is_asked_after() {
     let (chain, _) = start().await;
     let store = FaultyStore::new(|number| if number % 2 == 0 { Write::FailsAfter } else { Write::Works });
     let payment = signed(Version::V2, &requirements()).await;
-    settled(facilitator_of(&chain).store(store.clone()).settle(&payment).await.unwrap());
+    settled(facilitator_of(&chain).store(store.clone()).settle((&payment).into()).await.unwrap());
     settles_once(&chain, &store.inner, &payment, "written twice").await;
 }
 
@@ -297,7 +306,7 @@ async fn an_answer_that_is_not_written_down_is_still_told() {
     let (chain, _) = start().await;
     let store = FaultyStore::new(|number| if number == 0 { Write::Works } else { Write::Fails });
     let payment = signed(Version::V2, &requirements()).await;
-    let answer = facilitator_of(&chain).store(store.clone()).settle(&payment).await.unwrap();
+    let answer = facilitator_of(&chain).store(store.clone()).settle((&payment).into()).await.unwrap();
     let hash = settles_once(&chain, &store.inner, &payment, "not written").await;
     assert_eq!(settled(answer), hash);
 }
@@ -309,7 +318,7 @@ async fn an_answer_that_is_not_written_down_is_looked_up_later() {
     let store =
         FaultyStore::new(|number| if (1..=3).contains(&number) { Write::Fails } else { Write::Works });
     let payment = signed(Version::V2, &requirements()).await;
-    settled(facilitator_of(&chain).store(store.clone()).settle(&payment).await.unwrap());
+    settled(facilitator_of(&chain).store(store.clone()).settle((&payment).into()).await.unwrap());
     assert_eq!(store.inner.open(SPACE).await.unwrap().len(), 1);
     until(async || store.inner.open(SPACE).await.unwrap().is_empty()).await;
 }
@@ -326,9 +335,9 @@ async fn a_failure_on_chain_outlives_a_restart() {
     let message = authorization(1);
     let signature = sign_in(&message, &chain::payer(), "USDC", "2", asset);
     let payment = payment(Version::V2, &asked, payload(&message, &signature));
-    let answer = facilitator.allow_token(asset).settle(&payment).await.unwrap();
+    let answer = facilitator.allow_token(asset).settle((&payment).into()).await.unwrap();
     assert!(matches!(answer, SettleResponse::Failed(_)), "{answer:?}");
-    let anew = restarted(&chain, &store).allow_token(asset).settle(&payment).await.unwrap();
+    let anew = restarted(&chain, &store).allow_token(asset).settle((&payment).into()).await.unwrap();
     assert_eq!(anew, answer);
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1);
 }
@@ -347,7 +356,7 @@ async fn of_two_facilitators_with_one_store_one_sends() {
         let asked = (0..6).map(|number| {
             let facilitator = if (number + round) % 2 == 0 { first.clone() } else { second.clone() };
             let payment = payment.clone();
-            tokio::spawn(async move { facilitator.settle(&payment).await.unwrap() })
+            tokio::spawn(async move { facilitator.settle((&payment).into()).await.unwrap() })
         });
         let mut answers = Vec::new();
         for task in asked.collect::<Vec<_>>() {
@@ -373,7 +382,7 @@ async fn another_facilitator_finishes_what_one_has_begun() {
         ExactFacilitator::connect(chain.rpc_url(), Network::evm(BASE_SEPOLIA), chain::second_facilitator())
             .unwrap()
             .store(store.inner.clone());
-    let hash = settled(other.settle(&payment).await.unwrap());
+    let hash = settled(other.settle((&payment).into()).await.unwrap());
     assert_eq!(chain.transactions_of(chain::facilitator().address()).await.unwrap(), [hash]);
     assert_eq!(chain.nonce(chain::second_facilitator().address()).await.unwrap(), 0);
     settles_once(&chain, &store.inner, &payment, "by another").await;
@@ -395,13 +404,13 @@ async fn what_another_one_has_sent_is_not_taken_for_unsent() {
     let payment = signed(Version::V2, &requirements()).await;
     let first = tokio::spawn({
         let (facilitator, payment) = (facilitator_at(&endpoint.url).store(store.clone()), payment.clone());
-        async move { facilitator.settle(&payment).await }
+        async move { facilitator.settle((&payment).into()).await }
     });
     endpoint.proxy.hangs.notified().await;
     let other =
         ExactFacilitator::connect(chain.rpc_url(), Network::evm(BASE_SEPOLIA), chain::second_facilitator());
     let other = other.unwrap().store(store.clone()).receipt_timeout(Duration::from_millis(300));
-    let pending = other.settle(&payment).await.unwrap();
+    let pending = other.settle((&payment).into()).await.unwrap();
     assert!(matches!(pending, SettleResponse::Pending(_)), "{pending:?}");
     endpoint.proxy.goes_on.notify_one();
     chain.mine().await.unwrap();
@@ -424,14 +433,14 @@ async fn what_has_expired_on_chain_has_failed() {
     let expires = message.validBefore.to::<u64>();
     for after in [0, 59] {
         chain.mine_at(expires + after).await.unwrap();
-        let pending = restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap();
+        let pending = restarted(&chain, &store.inner).settle((&with(&message)).into()).await.unwrap();
         assert!(matches!(pending, SettleResponse::Pending(_)), "{after}: {pending:?}");
     }
     chain.mine_at(expires + 60).await.unwrap();
-    let answer = restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap();
+    let answer = restarted(&chain, &store.inner).settle((&with(&message)).into()).await.unwrap();
     let SettleResponse::Failed(failure) = &answer else { panic!("{answer:?}") };
     assert_eq!(failure.reason, reasons::VALID_BEFORE);
     assert!(failure.transaction.is_some());
-    assert_eq!(restarted(&chain, &store.inner).settle(&with(&message)).await.unwrap(), answer);
+    assert_eq!(restarted(&chain, &store.inner).settle((&with(&message)).into()).await.unwrap(), answer);
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 0);
 }

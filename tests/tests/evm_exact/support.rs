@@ -9,7 +9,7 @@ pub(crate) use alloy::rpc::types::TransactionRequest;
 pub(crate) use alloy::signers::local::PrivateKeySigner;
 pub(crate) use alloy::sol_types::{SolCall, SolValue};
 pub(crate) use serde_json::{Value, json};
-pub(crate) use x402_core::facilitator::FacilitatorErrorKind;
+pub(crate) use x402_core::facilitator::{FacilitatorErrorKind, SettleRequest, SettlementKey};
 pub(crate) use x402_core::network::Network;
 pub(crate) use x402_core::payment::{
     Payment, PaymentPayload, PaymentRequirements, Reason, SettleResponse, VerifyResponse, Version,
@@ -135,7 +135,7 @@ pub(crate) fn with(message: &TransferWithAuthorization) -> Payment {
 pub(crate) fn hash_of(answer: &SettleResponse) -> B256 {
     let id = match answer {
         SettleResponse::Settled(receipt) => receipt.transaction.clone().unwrap(),
-        SettleResponse::Pending(pending) => pending.transaction.clone(),
+        SettleResponse::Pending(pending) => pending.transaction.clone().expect("a transaction"),
         SettleResponse::Failed(failure) => failure.transaction.clone().expect("a transaction"),
     };
     id.as_str().parse().unwrap()
@@ -152,7 +152,7 @@ pub(crate) async fn refused(facilitator: &ExactFacilitator, payment: &Payment, r
         VerifyResponse::Invalid(refusal) => assert_eq!(refusal.reason, *reason),
         VerifyResponse::Valid { .. } => panic!("valid, not {reason}"),
     }
-    match facilitator.settle(payment).await.unwrap() {
+    match facilitator.settle(payment.into()).await.unwrap() {
         SettleResponse::Failed(failure) => {
             assert_eq!(failure.reason, *reason);
             assert_eq!(failure.transaction, None);
@@ -191,7 +191,7 @@ pub(crate) fn transfer_call(message: &TransferWithAuthorization) -> Vec<u8> {
 }
 
 pub(crate) async fn refused_settle(facilitator: &ExactFacilitator, payment: &Payment, reason: &Reason) {
-    match facilitator.settle(payment).await.unwrap() {
+    match facilitator.settle(payment.into()).await.unwrap() {
         SettleResponse::Failed(failure) => assert_eq!(failure.reason, *reason),
         other => panic!("{other:?}, not {reason}"),
     }

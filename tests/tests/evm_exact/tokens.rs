@@ -32,11 +32,11 @@ async fn no_evil_token_is_a_payment() {
     let facilitator =
         cases.iter().fold(facilitator, |facilitator, (asset, _)| facilitator.allow_token(*asset));
     for (_, payment) in &cases {
-        let answer = facilitator.settle(payment).await.unwrap();
+        let answer = facilitator.settle(payment.into()).await.unwrap();
         let SettleResponse::Failed(failure) = &answer else { panic!("{answer:?}") };
         assert_eq!(failure.reason, reasons::TRANSFER_EVENT_MISMATCH);
         assert!(failure.transaction.is_some());
-        assert_eq!(facilitator.settle(payment).await.unwrap(), answer, "and it stays so");
+        assert_eq!(facilitator.settle(payment.into()).await.unwrap(), answer, "and it stays so");
     }
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), cases.len() as u64);
 }

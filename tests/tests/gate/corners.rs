@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use x402_core::{
     amount::Amount,
     asset::Token,
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest},
     gate::{Charge, GateBuilder, RequestDecision, TokenAmount, exact},
     network::BASE_SEPOLIA,
     payment::{Payment, SettleResponse, Supported, VerifyResponse},
@@ -127,8 +127,9 @@ impl Facilitator for Adds {
         self.0.verify(payment).await
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
-        self.0.settle(payment).await
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
+        self.0.settle(payment.into()).await
     }
 }
 

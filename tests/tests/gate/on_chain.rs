@@ -4,7 +4,7 @@ use alloy::primitives::U256;
 use futures_util::future::join_all;
 use serde_json::json;
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorError},
+    facilitator::{Facilitator, FacilitatorError, SettleRequest},
     gate::{PaymentGate, exact},
     network::BASE_SEPOLIA,
     payment::{Payment, SettleResponse, Supported, VerifyResponse, Version},
@@ -79,8 +79,9 @@ impl Facilitator for Speaks {
         self.1.verify(payment).await
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
-        self.1.settle(payment).await
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
+        self.1.settle(payment.into()).await
     }
 }
 

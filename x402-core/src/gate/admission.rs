@@ -1,8 +1,9 @@
 //! The flow: from a request's head to admission, and from the handler's answer to the client.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tokio::time::timeout;
 
@@ -13,6 +14,7 @@ use super::{
     claim::{Identifier, KeptAnswer, Place, Taking},
     event, grpc,
     idempotency::{Idempotency, Identifiers},
+    limits::heard,
     offer::{Matched, Offer},
     refusal::{Asked, Refusal, Speech, expose, receipt_header},
     request::{RequestBody, RequestDecision, RequestView, Unread},
@@ -89,7 +91,11 @@ pub(super) async fn admit(
         return Err(Refusal::misconfigured(UNREADABLE).encode(Some(&asked)));
     }
     for hook in gate.request_hooks.iter().chain(&priced.charge.request_hooks) {
-        match hook(request.to_info()).await {
+        let decision = match heard(gate.limits, "on_request", async { hook(request.to_info()).await }).await {
+            Ok(decision) => decision,
+            Err(refusal) => return Err(refusal.encode(Some(&asked))),
+        };
+        match decision {
             RequestDecision::Charge => {}
             RequestDecision::Free => return Ok(Pass { ticket: None }),
             RequestDecision::Refuse(reason) => {
@@ -219,7 +225,7 @@ async fn pay(
                         Paid::Settled(Settled::settle(gate, verified).await?.serving().await?)
                     }
                     // Late: as long as nothing is served for it, it is owed an answer.
-                    SettleTiming::AfterHandler if verified.is_held() => {
+                    SettleTiming::AfterHandler if verified.may_be_made() => {
                         Paid::Settled(Settled::settle(gate, verified).await?)
                     }
                     SettleTiming::AfterHandler => Paid::Verified(verified),
@@ -259,7 +265,11 @@ impl Pass {
         let mut head = response.take_head();
         head.headers.remove(&SETTLEMENT_OVERRIDES);
         let settled = match self.ticket {
-            Some(ticket) => ticket.finish(&mut head, &mut response).await,
+            Some(ticket) => {
+                let speech = ticket.speech;
+                let finished = AssertUnwindSafe(ticket.finish(&mut head, &mut response)).catch_unwind().await;
+                finished.unwrap_or_else(|_| Err(Refusal::panicked().encode_for(speech)))
+            }
             None => {
                 // What is given away to one must not be cached for all.
                 keep_private(&mut head.headers);

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::Arc,
     task::{Context, Waker},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderName, Uri};
@@ -13,14 +13,17 @@ use tokio::{runtime::Handle, sync::watch};
 use super::{
     Charge, ConfigError, RequestDecision, RequestInfo, RouteTable, Toll,
     capabilities::Capabilities,
-    claim::{Background, Claims, Patient},
+    claim::{Background, Claim, Claims, Patient, SPENT_FOR},
     event::{self, Listeners, PaymentEvent},
+    hooks::Hooks,
     idempotency::Idempotency,
+    limits::{Bounded, TimeLimits},
     paywall::Paywall,
     request::RequestHook,
     settle::Running,
 };
 use crate::{
+    address::Address,
     facilitator::{AnyFacilitator, Facilitator},
     hooks::{HookList, PaymentHooks},
     network::Network,
@@ -33,6 +36,9 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(30);
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a spent payment is remembered at most, in seconds, where what others have made is served: until it expires.
+/// Payments that are valid for longer are not served so.
+const SPENT_FOR_EXCLUSIVE: u64 = 400 * 24 * 60 * 60;
 
 /// Charges for requests. Cheap to clone; every clone is the same gate.
 #[derive(Clone)]
@@ -45,7 +51,10 @@ pub(super) struct GateInner {
     pub(super) facilitator: AnyFacilitator,
     pub(super) capabilities: Capabilities,
     pub(super) schemes: Vec<Arc<dyn ServerScheme>>,
-    pub(super) hooks: HookList,
+    pub(super) hooks: Hooks,
+    pub(super) limits: TimeLimits,
+    /// Who is paid through this store alone.
+    pub(super) exclusive: Vec<Address>,
     pub(super) request_hooks: Vec<RequestHook>,
     pub(super) v1: bool,
     pub(super) aliases: Vec<HeaderName>,
@@ -69,6 +78,8 @@ impl PaymentGate {
             facilitator: None,
             schemes: Vec::new(),
             hooks: HookList::default(),
+            limits: TimeLimits::default(),
+            exclusive: Vec::new(),
             request_hooks: Vec::new(),
             v1: true,
             aliases: Vec::new(),
@@ -119,6 +130,14 @@ impl fmt::Debug for PaymentGate {
 }
 
 impl GateInner {
+    /// Whether nobody else can have served a payment to its payee: it would be known here, as long as it can be used.
+    pub(super) fn is_paid_here_alone(&self, claim: &Claim) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let left = claim.expires_at().saturating_sub(now);
+        self.exclusive.contains(&claim.payment().requirements.pay_to)
+            && (1..=self.claims.spent_for()).contains(&left)
+    }
+
     pub(super) fn scheme(&self, scheme: &str, network: &Network) -> Option<&dyn ServerScheme> {
         self.schemes
             .iter()
@@ -134,6 +153,8 @@ pub struct GateBuilder {
     facilitator: Option<AnyFacilitator>,
     schemes: Vec<Arc<dyn ServerScheme>>,
     hooks: HookList,
+    limits: TimeLimits,
+    exclusive: Vec<String>,
     request_hooks: Vec<RequestHook>,
     v1: bool,
     aliases: Vec<HeaderName>,
@@ -172,6 +193,24 @@ impl GateBuilder {
         Fut: Future<Output = RequestDecision> + Send + 'static,
     {
         self.request_hooks.push(Arc::new(move |request| Box::pin(hook(request))));
+        self
+    }
+
+    /// How long facilitators, hooks and closures may take.
+    pub fn time_limits(mut self, limits: TimeLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Nothing but what is sold with this gate's store is ever paid to this account: no other service, and no gate with
+    /// another store, names it as payee. Then a payment that was made in a transaction of somebody else's, before the
+    /// gate saw it, is served: its payer has paid for nothing else. **Dangerous** where that is not so: what was bought
+    /// there with a payment can be had here with the same one.
+    ///
+    /// Without this such a payment is refused without an offer, as `payment_made_by_third_party` or as used. It needs a
+    /// [`store`](Self::store) that lasts, which remembers what was spent until it expires.
+    pub fn exclusive_payee(mut self, payee: impl ToString) -> Self {
+        self.exclusive.push(payee.to_string());
         self
     }
 
@@ -236,6 +275,14 @@ impl GateBuilder {
         if self.schemes.is_empty() {
             return Err(ConfigError::NoScheme);
         }
+        let exclusive = self.exclusive.into_iter().map(|text| match text.parse() {
+            Ok(payee) => Ok(payee),
+            Err(why) => Err(ConfigError::PayTo { text, why }),
+        });
+        let exclusive: Vec<Address> = exclusive.collect::<Result<_, _>>()?;
+        if !exclusive.is_empty() && self.store.is_none() {
+            return Err(ConfigError::ExclusiveWithoutStore);
+        }
         let runtime = Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
         event::describe();
         let settling = watch::Sender::new(0);
@@ -247,14 +294,17 @@ impl GateBuilder {
             AnyClaimStore::new(MemoryStore::of_process())
         });
         let background = background(runtime.clone(), settling.clone());
-        let claims = Claims::new(store, self.lease, self.listeners, background);
+        let spent_for = if exclusive.is_empty() { SPENT_FOR } else { SPENT_FOR_EXCLUSIVE };
+        let claims = Claims::new(store, self.lease, spent_for, self.listeners, background);
         runtime.spawn(Claims::keep_renewing(Arc::downgrade(&claims), self.lease));
         let inner = GateInner {
             origin,
             capabilities: Capabilities::watch(facilitator.clone(), &runtime),
-            facilitator,
+            facilitator: AnyFacilitator::new(Bounded::new(facilitator, self.limits)),
             schemes: self.schemes,
-            hooks: self.hooks,
+            hooks: Hooks::new(self.hooks, self.limits),
+            limits: self.limits,
+            exclusive,
             request_hooks: self.request_hooks,
             v1: self.v1,
             aliases: self.aliases,

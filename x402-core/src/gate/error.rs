@@ -17,6 +17,11 @@ pub enum ConfigError {
         "a gate needs a payment scheme: call `.scheme(…)` on the builder, for example with `x402_evm::exact::server()`"
     )]
     NoScheme,
+    /// Payees that are paid through one store alone, and no store.
+    #[error(
+        "`exclusive_payee` needs a store that remembers what was spent: give the gate one with `.store(…)` on the builder"
+    )]
+    ExclusiveWithoutStore,
     /// Built outside of a Tokio runtime.
     #[error(
         "build the gate inside a Tokio runtime: it asks its facilitator what it supports in the background"

@@ -40,7 +40,9 @@ mod claim;
 mod error;
 mod event;
 mod grpc;
+mod hooks;
 mod idempotency;
+mod limits;
 mod offer;
 mod paywall;
 mod refusal;
@@ -61,6 +63,7 @@ pub use charge::{
 pub use error::ConfigError;
 pub use event::{PaymentEvent, PaymentState};
 pub use idempotency::Idempotency;
+pub use limits::TimeLimits;
 pub use paywall::{Page, Paywall, Visit};
 pub use request::{RequestBody, RequestDecision, RequestInfo, RequestView, Unread};
 pub use response::{HandlerResponse, Head, Uncharged};

@@ -11,6 +11,7 @@ use super::{
     claim::Known,
     grpc,
     idempotency::Identifiers,
+    limits::heard,
     refusal::Refusal,
     request::{RequestInfo, RequestView},
     toll::Priced,
@@ -139,19 +140,27 @@ async fn options(
         };
         let (token, amount) = match &option.price {
             PriceSource::Fixed(price) => price.clone().and_then(|price| price.resolve(network)),
-            PriceSource::Computed(compute, _) => compute(seen(&mut info, request))
-                .await
-                .map_err(|error| Refusal::misconfigured(format!("the price could not be computed: {error}")))?
-                .resolve(network),
+            PriceSource::Computed(compute, _) => {
+                let seen = seen(&mut info, request);
+                heard(gate.limits, "a computed price", async { compute(seen).await })
+                    .await?
+                    .map_err(|error| {
+                        Refusal::misconfigured(format!("the price could not be computed: {error}"))
+                    })?
+                    .resolve(network)
+            }
         }
         .map_err(|error| Refusal::misconfigured(format!("the price cannot be charged: {error}")))?;
         let payee = match &option.pay_to {
             PayTo::Fixed(payee) => {
                 payee.clone().map_err(|(_, error)| Refusal::misconfigured(error.to_string()))?
             }
-            PayTo::Computed(compute, _) => compute(seen(&mut info, request)).await.map_err(|error| {
-                Refusal::misconfigured(format!("the payee could not be computed: {error}"))
-            })?,
+            PayTo::Computed(compute, _) => {
+                let seen = seen(&mut info, request);
+                heard(gate.limits, "a computed payee", async { compute(seen).await }).await?.map_err(
+                    |error| Refusal::misconfigured(format!("the payee could not be computed: {error}")),
+                )?
+            }
         };
         let mut requirements = requirements(option, &token, amount, payee, kind.extra.clone());
         gate.scheme(scheme, network)

@@ -1,7 +1,5 @@
 //! Every way a paid route says no, and how it is written.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -19,6 +17,7 @@ use super::{
 use crate::{
     address::Address,
     facilitator::{FacilitatorError, FacilitatorErrorKind},
+    guard::caught,
     payment::{self, JsonMap, PendingSettlement, Reason, Receipt, SettleResponse, Version},
     store::StoreError,
     wire::{self, DecodeError, PAYMENT_REQUIRED, PaymentRequiredV1},
@@ -86,7 +85,7 @@ impl Asked<'_> {
             return None;
         }
         // Who is to pay is told so, whatever becomes of the page.
-        let page = catch_unwind(AssertUnwindSafe(|| page(paywall, request))).unwrap_or_else(|_| {
+        let page = caught(|| page(paywall, request)).unwrap_or_else(|_| {
             tracing::error!("the page for people panicked; they see what programs do");
             None
         })?;
@@ -296,11 +295,35 @@ impl Refusal {
     pub(super) fn facilitator(call: &str, error: &FacilitatorError) -> Self {
         tracing::error!(call, ?error, "the payment facilitator failed");
         let kind = match error.kind() {
-            FacilitatorErrorKind::Unreachable => Kind::NotReady,
+            FacilitatorErrorKind::Unreachable | FacilitatorErrorKind::NotActed => Kind::NotReady,
             _ => Kind::BadGateway,
         };
         Self::new(kind, "facilitator_unavailable").explain(
             "the payment facilitator did not do its work; nothing was charged, the payment can be sent again",
+        )
+    }
+
+    /// A hook, or a closure of the service's, panicked or took too long: nothing was charged, and nothing is let pass.
+    pub(super) fn hook_failed() -> Self {
+        Self::new(Kind::Misconfigured, "payment_hook_failed").explain(
+            "the service's own code failed while the payment was looked at; nothing was charged, the payment can be sent \
+             again",
+        )
+    }
+
+    /// The gate's own flow panicked, or what it calls.
+    pub(super) fn panicked() -> Self {
+        tracing::error!("the gate panicked, or a scheme, a store or a closure that it called");
+        Self::new(Kind::Misconfigured, "payment_failed")
+            .explain("something failed while the payment was looked at; send the same payment again, do not sign another")
+    }
+
+    /// Somebody else has had the payment settled, or is about to. It comes without an offer, and says nothing of whether
+    /// the transaction will succeed.
+    pub(super) fn settled_for_another() -> Self {
+        Self::new(Kind::Spent, Reason::DUPLICATE_SETTLEMENT.as_str()).explain(
+            "this payment was handed to the facilitator by somebody else before; if that was you, ask there for its \
+             answer; do not sign another for the same",
         )
     }
 
@@ -372,7 +395,11 @@ impl Refusal {
     }
 
     /// The answer.
-    pub(super) fn encode(mut self, asked: Option<&Asked<'_>>) -> Response<Bytes> {
+    pub(super) fn encode(self, asked: Option<&Asked<'_>>) -> Response<Bytes> {
+        self.encode_as(asked, asked.map_or(Speech::Plain, |asked| asked.speech))
+    }
+
+    fn encode_as(mut self, asked: Option<&Asked<'_>>, speech: Speech) -> Response<Bytes> {
         event::refused(&self);
         let status = self.status();
         let mut headers = HeaderMap::with_capacity(6);
@@ -383,7 +410,7 @@ impl Refusal {
         let body = match (&self.0.kind, asked) {
             (Kind::Unpaid | Kind::Rejected, Some(asked)) => match self.demand(asked, &mut headers) {
                 Ok(body) => body,
-                Err(too_large) => return too_large.encode(None),
+                Err(failed) => return failed.encode(Some(asked)),
             },
             (Kind::NotSettled(answer), Some(asked)) => self.failure(answer, asked, &mut headers),
             (Kind::Pending(pending), Some(asked)) => {
@@ -391,7 +418,9 @@ impl Refusal {
                 let (name, value) = wire::settle_response_header(asked.version, &answer);
                 headers.insert(name, value);
                 let mut body = self.json();
-                body["transaction"] = pending.transaction.as_str().into();
+                if let Some(transaction) = &pending.transaction {
+                    body["transaction"] = transaction.as_str().into();
+                }
                 in_json(&body)
             }
             (Kind::NotReady, Some(asked)) => asked
@@ -407,7 +436,6 @@ impl Refusal {
         let content_type = HeaderValue::try_from(body.content_type)
             .unwrap_or(HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::CONTENT_TYPE, content_type);
-        let speech = asked.map_or(Speech::Plain, |asked| asked.speech);
         let (status, body) = match speech {
             Speech::Plain => (status, body.body),
             Speech::Bare => (status, bare(&body.body, &mut headers)),
@@ -424,12 +452,12 @@ impl Refusal {
 
     /// The answer to a request of which no more is known than its method.
     pub(super) fn encode_to(self, method: &Method) -> Response<Bytes> {
-        let mut answer = self.encode(None);
-        if let Speech::Bare = Speech::to(method) {
-            let body = std::mem::take(answer.body_mut());
-            bare(&body, answer.headers_mut());
-        }
-        answer
+        self.encode_for(Speech::to(method))
+    }
+
+    /// The answer to a request of which no more is known than how it wants to be spoken to.
+    pub(super) fn encode_for(self, speech: Speech) -> Response<Bytes> {
+        self.encode_as(None, speech)
     }
 
     /// A 402 that asks for payment: version 2 in the header, version 1 in the body.
@@ -460,7 +488,8 @@ impl Refusal {
             && let Some(custom) = &asked.charge.unpaid_body
             && let Some(required) = v2.as_ref().or(v1.as_ref())
         {
-            return Ok(custom(required));
+            return caught(|| custom(required))
+                .map_err(|_| Self::misconfigured("the closure of `unpaid_body` panicked"));
         }
         Ok(in_json(&match v1 {
             Some(required) => {
@@ -476,7 +505,12 @@ impl Refusal {
         let (name, value) = wire::settle_response_header(asked.version, answer);
         headers.insert(name, value);
         match &asked.charge.settlement_failed_body {
-            Some(custom) => custom(answer),
+            Some(custom) => caught(|| custom(answer)).unwrap_or_else(|_| {
+                tracing::error!(
+                    "the closure of `settlement_failed_body` panicked; the client is told without it"
+                );
+                in_json(&self.json())
+            }),
             None => in_json(&self.json()),
         }
     }

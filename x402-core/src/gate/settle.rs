@@ -1,6 +1,6 @@
 //! Settling: from a verified payment to money that moved.
 
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::poll_immediate;
 use tokio::sync::watch;
@@ -15,11 +15,17 @@ use super::{
 };
 use crate::{
     amount::Amount,
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind, SettleRequest},
     failpoint::failpoint,
     hooks::{Failure, Proceed},
-    payment::{self, PendingSettlement, Receipt, SettleFailure, SettleResponse},
+    payment::{self, JsonMap, PendingSettlement, Reason, Receipt, SettleFailure, SettleResponse},
 };
+
+/// How often a facilitator is asked to settle whose answer may be somebody else's.
+const ATTEMPTS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How long the pauses between may be together.
+const ASKING_AGAIN: Duration = Duration::from_secs(5);
 
 /// A payment whose money moved.
 pub(super) struct Settled {
@@ -119,26 +125,28 @@ async fn receipt(gate: &Arc<GateInner>, claim: &mut Claim) -> Result<Receipt, Re
     if let Some(receipt) = claim.unserved() {
         return Ok(receipt.clone());
     }
-    let (resumed, failed) = (claim.is_held(), claim.has_failed().cloned());
-    if let Some(failed) = &failed {
+    let mut before = Before { asked: claim.is_held(), failed: claim.has_failed().cloned() };
+    if let Some(failed) = &before.failed {
         // Whoever is asked once more may send another transaction.
         claim.settling_again(failed.clone()).await?;
     }
-    if !resumed {
-        if let Proceed::Abort(reason) = gate.hooks.before_settle(claim.payment()).await {
+    if !before.asked {
+        if let Proceed::Abort(reason) = gate.hooks.before_settle(claim.payment()).await? {
             let network = claim.payment().requirements.network.clone();
             let payer = Some(claim.payer().clone());
             return Err(Refusal::not_settled(SettleResponse::failed(reason, network, payer)));
         }
         claim.settling().await?;
     }
-    let receipt = match call(gate, claim).await {
+    let receipt = match ask(gate, claim, &mut before).await {
         Ok(SettleResponse::Settled(receipt)) => receipt,
-        Ok(answer) => recover(gate, claim, answer, (resumed, failed)).await?,
+        Ok(answer) => recover(gate, claim, answer, before).await?,
         Err(error) => {
             match gate.hooks.on_settle_failure(claim.payment(), &Failure::Unavailable(&error)).await {
                 Some(receipt) => by_hook(receipt),
-                None if resumed || error.may_have_acted() => return Err(unresolved(claim, Some(&error))),
+                None if before.asked || error.may_have_acted() => {
+                    return Err(unresolved(claim, Some(&error)));
+                }
                 None => {
                     claim.released();
                     return Err(Refusal::facilitator("settle", &error));
@@ -156,8 +164,47 @@ async fn receipt(gate: &Arc<GateInner>, claim: &mut Claim) -> Result<Receipt, Re
         transaction = receipt.transaction.as_ref().map(tracing::field::display),
         "payment settled"
     );
-    tell_hooks(gate.clone(), claim, &receipt).await;
+    gate.hooks.after_settle(claim.payment(), &receipt).await;
     Ok(receipt)
+}
+
+/// What was asked about the settlement before.
+struct Before {
+    /// Whether the facilitator may have been asked, and the answer not heard: then no later answer but success, the failure
+    /// of the watched transaction, and that the authorization is dead says what became of it.
+    asked: bool,
+    /// The transaction that was made then, if it is known to have failed.
+    failed: Option<PendingSettlement>,
+}
+
+/// Asks to settle; and once more, with the same key, where it may have been a gateway that answered in the facilitator's
+/// place, or a moment's trouble.
+async fn ask(
+    gate: &GateInner,
+    claim: &Claim,
+    before: &mut Before,
+) -> Result<SettleResponse, FacilitatorError> {
+    let mut patience = ASKING_AGAIN;
+    for attempt in 1.. {
+        let error = match call(gate, claim).await {
+            Err(error) if is_no_answer_of_its_own(error.kind()) => error,
+            answer => return answer,
+        };
+        before.asked = true;
+        let pause = error.pause().unwrap_or(FIRST_PAUSE * attempt);
+        if attempt == ATTEMPTS || pause > patience {
+            return Err(error);
+        }
+        tracing::warn!(%error, ?pause, "the facilitator is asked to settle once more");
+        patience -= pause;
+        tokio::time::sleep(pause).await;
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Whether somebody else may have answered, who cannot know what became of the settlement.
+fn is_no_answer_of_its_own(kind: FacilitatorErrorKind) -> bool {
+    matches!(kind, FacilitatorErrorKind::Rejected | FacilitatorErrorKind::Internal)
 }
 
 /// A hook takes it as settled.
@@ -166,26 +213,14 @@ fn by_hook(receipt: Receipt) -> Receipt {
     receipt
 }
 
-/// A hook that panics changes nothing about money that moved.
-async fn tell_hooks(gate: Arc<GateInner>, claim: &Claim, receipt: &Receipt) {
-    if gate.hooks.is_empty() {
-        return;
-    }
-    let (payment, receipt) = (claim.payment().clone(), receipt.clone());
-    let hooks = async move { gate.hooks.after_settle(&payment, &receipt).await };
-    if let Err(error) = tokio::spawn(hooks.in_current_span()).await {
-        tracing::error!(%error, "a hook failed after a payment was settled");
-    }
-}
-
 /// An answer that is no success: pending, or failed.
 async fn recover(
     gate: &GateInner,
     claim: &mut Claim,
     mut answer: SettleResponse,
-    (resumed, failed): (bool, Option<PendingSettlement>),
+    before: Before,
 ) -> Result<Receipt, Refusal> {
-    let watched = claim.pending().map(|pending| pending.transaction.clone());
+    let watched = claim.pending().and_then(|pending| pending.transaction.clone());
     if let SettleResponse::Pending(pending) = &answer {
         claim.sent(pending.clone()).await;
         // Once more, the same: a facilitator looks its transaction up and waits again.
@@ -200,36 +235,80 @@ async fn recover(
     if let Some(receipt) = gate.hooks.on_settle_failure(claim.payment(), &Failure::Refused(&answer)).await {
         return Ok(by_hook(receipt));
     }
-    match answer.clone() {
-        SettleResponse::Settled(receipt) => Ok(receipt),
+    let failure = match answer {
+        SettleResponse::Settled(receipt) => return Ok(receipt),
         SettleResponse::Pending(pending) => {
             claim.sent(pending.clone()).await;
-            Err(Refusal::pending(pending))
+            return Err(Refusal::pending(pending));
         }
-        // It had failed already, and comes to nothing once more.
-        SettleResponse::Failed(SettleFailure { reason, message, payer, .. }) if let Some(failed) = failed => {
-            claim.failed(failed);
-            if reason.says_used() {
-                return Err(Refusal::invalid(payment::Refusal { reason, message, payer }));
-            }
-            Err(Refusal::not_settled(answer))
+        SettleResponse::Failed(failure) => failure,
+    };
+    if failure.reason == Reason::PAID_BY_THIRD_PARTY {
+        return paid_by_third_party(gate, claim, &before, failure);
+    }
+    // It says who has the outcome, and nothing of the transaction: that may be mined, or fail.
+    if failure.reason == Reason::DUPLICATE_SETTLEMENT {
+        if before.asked {
+            return Err(unresolved(claim, None));
         }
-        // We asked before, and our first attempt may be what stands in the way of this one. Only the failure of the
-        // very transaction we watch proves that the money did not move.
-        SettleResponse::Failed(SettleFailure { transaction, .. })
-            if resumed && (watched.is_none() || transaction != watched) =>
-        {
-            Err(unresolved(claim, None))
+        claim.sent(watched_in(&failure)).await;
+        return Err(Refusal::settled_for_another());
+    }
+    let SettleFailure { reason, message, payer, transaction, network, is_dead } = failure.clone();
+    let not_settled = Refusal::not_settled(SettleResponse::Failed(failure));
+    if is_dead {
+        claim.released();
+        return Err(not_settled);
+    }
+    // It had failed already, and comes to nothing once more.
+    if let Some(failed) = before.failed {
+        claim.failed(failed);
+        return Err(if reason.says_used() {
+            Refusal::invalid(payment::Refusal { reason, message, payer })
+        } else {
+            not_settled
+        });
+    }
+    // We asked before, and our first attempt may be what stands in the way of this one. Only the failure of the very
+    // transaction we watch proves that the money did not move.
+    if before.asked && (watched.is_none() || transaction != watched) {
+        return Err(unresolved(claim, None));
+    }
+    match transaction {
+        Some(_) => claim.failed(PendingSettlement { transaction, network, payer }),
+        None => claim.released(),
+    }
+    Err(not_settled)
+}
+
+/// The money moved, in a transaction that the facilitator did not send. What its payer has bought with it is known where
+/// the payment was seen unused before, since it was claimed here by then, and where nobody else sells for the payee.
+fn paid_by_third_party(
+    gate: &GateInner,
+    claim: &mut Claim,
+    before: &Before,
+    failure: SettleFailure,
+) -> Result<Receipt, Refusal> {
+    let pending = watched_in(&failure);
+    let SettleFailure { reason, message, payer, network, .. } = failure;
+    let ours = claim.was_seen_unused() || gate.is_paid_here_alone(claim);
+    match pending.transaction.filter(|id| id.fits(&network)) {
+        Some(transaction) if ours => {
+            tracing::info!(%transaction, "a payment was made in a transaction of somebody else's");
+            let (transaction, extensions) = (Some(transaction), JsonMap::new());
+            Ok(Receipt { transaction, network, payer, amount: None, extensions })
         }
-        SettleResponse::Failed(SettleFailure { transaction: Some(transaction), network, payer, .. }) => {
-            claim.failed(PendingSettlement { transaction, network, payer });
-            Err(Refusal::not_settled(answer))
-        }
-        SettleResponse::Failed(_) => {
+        _ if before.asked => Err(unresolved(claim, None)),
+        _ => {
             claim.released();
-            Err(Refusal::not_settled(answer))
+            Err(Refusal::invalid(payment::Refusal { reason, message, payer }))
         }
     }
+}
+
+fn watched_in(failure: &SettleFailure) -> PendingSettlement {
+    let SettleFailure { transaction, network, payer, .. } = failure.clone();
+    PendingSettlement { transaction, network, payer }
 }
 
 /// The money may have moved, and the payment stays claimed until that is known.
@@ -242,20 +321,27 @@ fn unresolved(claim: &Claim, error: Option<&FacilitatorError>) -> Refusal {
 
 /// Settles, and refuses a success that is not about this payment, or proves nothing.
 async fn call(gate: &GateInner, claim: &Claim) -> Result<SettleResponse, FacilitatorError> {
-    let answer = gate.facilitator.settle(claim.payment()).await?;
-    let SettleResponse::Settled(receipt) = &answer else { return Ok(answer) };
+    let request = SettleRequest::new(claim.payment()).with_key(claim.key());
     let requirements = &claim.payment().requirements;
+    let receipt = match gate.facilitator.settle(request).await? {
+        SettleResponse::Settled(receipt) => receipt,
+        SettleResponse::Pending(pending) => {
+            let transaction = pending.transaction.filter(|id| id.fits(&requirements.network));
+            return Ok(SettleResponse::Pending(PendingSettlement { transaction, ..pending }));
+        }
+        failed @ SettleResponse::Failed(_) => return Ok(failed),
+    };
     let amount: Option<Amount> = receipt.amount;
     let wrong = if receipt.network != requirements.network {
         format!("asked to settle on {}, it answers of {}", requirements.network, receipt.network)
-    } else if receipt.transaction.is_none() {
-        "it says that the payment is settled, and names no transaction".to_owned()
+    } else if !receipt.transaction.as_ref().is_some_and(|id| id.fits(&requirements.network)) {
+        format!("it says that the payment is settled, and names no transaction of {}", requirements.network)
     } else if let Some(amount) = amount.filter(|amount| *amount != requirements.amount) {
         format!("asked to settle {}, it answers of {amount}", requirements.amount)
     } else if let Some(payer) = receipt.payer.as_ref().filter(|payer| *payer != claim.payer()) {
         format!("asked to settle a payment of {}, it answers of {payer}", claim.payer())
     } else {
-        return Ok(answer);
+        return Ok(SettleResponse::Settled(receipt));
     };
     Err(FacilitatorError::new(FacilitatorErrorKind::BadAnswer, wrong))
 }

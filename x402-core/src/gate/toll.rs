@@ -1,9 +1,10 @@
 //! Charges made ready: the look-up that decides whether a request is charged, and for what.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Method, Response};
 
 use super::{
@@ -204,7 +205,9 @@ impl PricedRoute {
         request: RequestView<'_>,
         body: &mut impl RequestBody,
     ) -> Result<Pass, Response<Bytes>> {
-        admit(&self.gate, &self.priced, request, body).await
+        // A scheme or a store of the service's own may panic: that is an answer, not a connection that breaks.
+        let admitted = AssertUnwindSafe(admit(&self.gate, &self.priced, request, body)).catch_unwind().await;
+        admitted.unwrap_or_else(|_| Err(Refusal::panicked().encode_to(request.method)))
     }
 }
 

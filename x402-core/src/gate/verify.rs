@@ -12,6 +12,18 @@ use crate::{
 /// A payment that the facilitator found valid.
 pub(super) struct Verified {
     claim: Claim,
+    found: Found,
+}
+
+/// What is known of whether the authorization was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// The facilitator says that it would settle.
+    Unused,
+    /// It was used, in a transaction of somebody's, and its payee is paid here alone.
+    Used,
+    /// A hook takes it as valid, or its settlement was begun before.
+    Unknown,
 }
 
 impl Verified {
@@ -19,21 +31,22 @@ impl Verified {
     /// would only find its nonce used.
     pub(super) async fn verify(gate: &GateInner, mut claim: Claim) -> Result<Self, Refusal> {
         if claim.is_held() {
-            return Ok(Self { claim });
+            return Ok(Self { claim, found: Found::Unknown });
         }
         match payer(gate, &claim).await {
-            Ok(payer) => {
+            Ok((payer, found)) => {
                 failpoint("gate-verified");
-                claim.verified(payer);
-                Ok(Self { claim })
+                claim.verified(payer, found == Found::Unused);
+                Ok(Self { claim, found })
             }
             Err(refusal) => Err(claim.refused(refusal).await),
         }
     }
 
-    /// Whether its settlement was begun before, and must be ended before anything is served for it.
-    pub(super) fn is_held(&self) -> bool {
-        self.claim.is_held()
+    /// Whether its money may have moved already, by a settlement that was begun before or by somebody else: that must be
+    /// known before anything is served for it.
+    pub(super) fn may_be_made(&self) -> bool {
+        self.claim.is_held() || self.found == Found::Used
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -46,13 +59,20 @@ impl Verified {
 }
 
 /// Who pays, if the facilitator finds the payment valid, or a hook says so.
-async fn payer(gate: &GateInner, claim: &Claim) -> Result<Address, Refusal> {
+async fn payer(gate: &GateInner, claim: &Claim) -> Result<(Address, Found), Refusal> {
     let payment = claim.payment();
-    if let Proceed::Abort(reason) = gate.hooks.before_verify(payment).await {
+    if let Proceed::Abort(reason) = gate.hooks.before_verify(payment).await? {
         return Err(Refusal::rejected(reason));
     }
+    let mut found = Found::Unused;
     let (recovered, refusal) = match call(gate, claim).await {
         Ok(VerifyResponse::Valid { .. }) => (None, None),
+        Ok(VerifyResponse::Invalid(refused))
+            if refused.reason.says_used() && gate.is_paid_here_alone(claim) =>
+        {
+            found = Found::Used;
+            (None, None)
+        }
         Ok(VerifyResponse::Invalid(refused)) => {
             let answer = VerifyResponse::Invalid(refused.clone());
             let recovered = gate.hooks.on_verify_failure(payment, &Failure::Refused(&answer)).await;
@@ -66,13 +86,14 @@ async fn payer(gate: &GateInner, claim: &Claim) -> Result<Address, Refusal> {
     let payer = match (recovered, refusal) {
         (Some(payer), _) => {
             event::allowed_by_failure();
+            found = Found::Unknown;
             payer
         }
         (None, None) => claim.payer().clone(),
         (None, Some(refusal)) => return Err(refusal),
     };
-    match gate.hooks.after_verify(payment).await {
-        Proceed::Continue => Ok(payer),
+    match gate.hooks.after_verify(payment).await? {
+        Proceed::Continue => Ok((payer, found)),
         Proceed::Abort(reason) => Err(Refusal::rejected(reason)),
     }
 }

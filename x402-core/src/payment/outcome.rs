@@ -55,6 +55,7 @@ impl SettleResponse {
             payer,
             transaction: None,
             network,
+            is_dead: false,
         })
     }
 }
@@ -77,8 +78,8 @@ pub struct Receipt {
 /// A settlement whose fate is not known yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PendingSettlement {
-    /// The transaction to watch.
-    pub transaction: TransactionId,
+    /// The transaction to watch, where one is named.
+    pub transaction: Option<TransactionId>,
     /// The chain.
     pub network: Network,
     /// Who pays.
@@ -94,10 +95,14 @@ pub struct SettleFailure {
     pub message: Option<String>,
     /// Who would have paid, where that is known.
     pub payer: Option<Address>,
-    /// The transaction that failed, if one was sent.
+    /// The transaction that failed, if one was sent; of a [duplicate](Reason::DUPLICATE_SETTLEMENT), the one that may have
+    /// succeeded.
     pub transaction: Option<TransactionId>,
     /// The chain.
     pub network: Network,
+    /// Whether what was signed can never move money any more: the chain has passed its end and it was not used, or its
+    /// payer has withdrawn it. `false` says nothing.
+    pub is_dead: bool,
 }
 
 /// A transaction, in its chain's own notation: 1 to 128 visible ASCII characters.
@@ -108,6 +113,17 @@ impl TransactionId {
     /// The id as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it can name a transaction of this network, by the look that the network's kind of chain gives to ids: on
+    /// `eip155`, `0x` and 64 hex digits. Of chains that are not known here, any may.
+    pub fn fits(&self, network: &Network) -> bool {
+        match network.namespace() {
+            "eip155" => self.0.strip_prefix("0x").is_some_and(|digits| {
+                digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+            }),
+            _ => true,
+        }
     }
 }
 

@@ -25,7 +25,7 @@ impl Reason {
     /// Whether it says that the payment's nonce is spent, in whatever scheme: it was paid, by this payment or another.
     #[cfg(feature = "gate")]
     pub(crate) fn says_used(&self) -> bool {
-        self.0.ends_with("nonce_already_used")
+        self.0.ends_with("nonce_already_used") || *self == Self::PAID_BY_THIRD_PARTY
     }
 
     /// The version is not one we speak.
@@ -42,6 +42,9 @@ impl Reason {
     pub const NO_MATCH: Self = Self::from_static("no_matching_payment_requirements");
     /// This payment has been settled, or is being settled, already.
     pub const DUPLICATE_SETTLEMENT: Self = Self::from_static("duplicate_settlement");
+    /// What was signed has moved the money in a transaction of somebody else's, and the facilitator has not seen it unused:
+    /// it may have bought something elsewhere. The transaction is named.
+    pub const PAID_BY_THIRD_PARTY: Self = Self::from_static("payment_made_by_third_party");
     /// A transaction is on its way and its fate unknown.
     pub const SETTLEMENT_PENDING: Self = Self::from_static("settlement_pending");
     /// The payer has too little of the token.

@@ -83,6 +83,9 @@ pub struct SettleAnswer {
     amount: Option<Amount>,
     #[serde(default, skip_serializing_if = "JsonMap::is_empty", deserialize_with = "null_as_default")]
     extensions: JsonMap,
+    /// Ours: what was signed can never move money any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authorization_dead: Option<bool>,
 }
 
 impl SettleAnswer {
@@ -109,16 +112,18 @@ impl SettleAnswer {
             let (amount, extensions) = (self.amount, self.extensions);
             return Ok(SettleResponse::Settled(Receipt { transaction, network, payer, amount, extensions }));
         }
-        let reason = reason.unwrap_or(Reason::UNEXPECTED_SETTLE_ERROR);
-        Ok(match transaction {
-            Some(transaction) if reason == Reason::SETTLEMENT_PENDING => {
-                SettleResponse::Pending(PendingSettlement { transaction, network, payer })
-            }
-            transaction => {
-                let message = self.error_message;
-                SettleResponse::Failed(SettleFailure { reason, message, payer, transaction, network })
-            }
-        })
+        // What names a transaction and no reason does not say that the transaction failed.
+        if reason.as_ref().map_or(transaction.is_some(), |reason| *reason == Reason::SETTLEMENT_PENDING) {
+            return Ok(SettleResponse::Pending(PendingSettlement { transaction, network, payer }));
+        }
+        Ok(SettleResponse::Failed(SettleFailure {
+            reason: reason.unwrap_or(Reason::UNEXPECTED_SETTLE_ERROR),
+            message: self.error_message,
+            payer,
+            transaction,
+            network,
+            is_dead: self.authorization_dead == Some(true),
+        }))
     }
 }
 
@@ -141,16 +146,18 @@ pub fn settle_response(version: Version, response: &SettleResponse) -> SettleAns
             network: name(&receipt.network),
             amount: receipt.amount,
             extensions: receipt.extensions.clone(),
+            authorization_dead: None,
         },
         SettleResponse::Pending(pending) => SettleAnswer {
             success: false,
             error_reason: Some(Reason::SETTLEMENT_PENDING),
             error_message: None,
             payer: pending.payer.as_ref().map(Address::to_string),
-            transaction: id(Some(&pending.transaction)),
+            transaction: id(pending.transaction.as_ref()),
             network: name(&pending.network),
             amount: None,
             extensions: JsonMap::new(),
+            authorization_dead: None,
         },
         SettleResponse::Failed(failure) => SettleAnswer {
             success: false,
@@ -161,6 +168,7 @@ pub fn settle_response(version: Version, response: &SettleResponse) -> SettleAns
             network: name(&failure.network),
             amount: None,
             extensions: JsonMap::new(),
+            authorization_dead: failure.is_dead.then_some(true),
         },
     }
 }
@@ -262,5 +270,42 @@ mod tests {
         let expected =
             SettleResponse::failed(Reason::UNEXPECTED_SETTLE_ERROR, network.parse().unwrap(), None);
         assert_eq!(failed, Ok(expected));
+    }
+
+    #[test]
+    fn an_absent_field_does_not_turn_a_settlement_on_its_way_into_a_failed_one() {
+        let network = "eip155:84532";
+        for (pending, named) in [
+            (json!({ "success": false, "errorReason": "settlement_pending", "transaction": "0x1" }), true),
+            (json!({ "success": false, "errorReason": "settlement_pending", "transaction": "" }), false),
+            (json!({ "success": false, "errorReason": "settlement_pending" }), false),
+            (json!({ "success": false, "errorReason": "settlement_pending", "transaction": null }), false),
+            (json!({ "success": false, "transaction": "0x1" }), true),
+            (json!({ "success": false, "errorReason": "", "transaction": "0x1" }), true),
+        ] {
+            let mut answer = pending.clone();
+            answer["network"] = network.into();
+            let Ok(SettleResponse::Pending(read)) = settle(answer) else { panic!("{pending}") };
+            assert_eq!(read.transaction.is_some(), named, "{pending}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_true_says_that_an_authorization_is_dead() {
+        for (said, expected) in [
+            (json!(true), Some(true)),
+            (json!(false), Some(false)),
+            (json!(null), Some(false)),
+            (json!("true"), None),
+        ] {
+            let answer = settle(json!({
+                "success": false, "errorReason": "x", "network": "eip155:1", "authorizationDead": said,
+            }));
+            let dead = match answer {
+                Ok(SettleResponse::Failed(failure)) => Some(failure.is_dead),
+                _ => None,
+            };
+            assert_eq!(dead, expected, "{said}");
+        }
     }
 }

@@ -89,9 +89,10 @@ fn bad(reply: &Reply, what: &str) -> FacilitatorError {
 
 /// A status that is no success, without an answer of the protocol.
 fn failure(reply: &Reply) -> FacilitatorError {
-    let Reply { to, status, body, .. } = reply;
+    let Reply { to, status, body, retry_after } = reply;
     let (kind, hint) = match *status {
         _ if status.is_redirection() => return redirect(reply),
+        _ if has_not_acted(body) => (Kind::NotActed, ""),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (Kind::Rejected, ": check the credentials"),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (Kind::Rejected, ": check the URL"),
         // These may come from a facilitator that is at work on this very payment.
@@ -103,6 +104,13 @@ fn failure(reply: &Reply) -> FacilitatorError {
     let text = error_text(body);
     let colon = if text.is_empty() { "" } else { ": " };
     FacilitatorError::new(kind, format!("{to}: answered {status}{hint}{colon}{text}"))
+        .retry_after(*retry_after)
+}
+
+/// A facilitator of ours says that its journal has nothing of the payment, and that nothing was sent.
+fn has_not_acted(body: &[u8]) -> bool {
+    let json = wire::parse_json(body).ok();
+    json.is_some_and(|json| json.get("notActed") == Some(&Value::Bool(true)))
 }
 
 /// A short, printable piece of an error body. Long words are left out: a facilitator may echo a signature.

@@ -97,7 +97,11 @@ impl RemoteFacilitatorBuilder {
             .referer(false)
             .connect_timeout(self.connect_timeout)
             .user_agent(concat!("x402-facilitator/", env!("CARGO_PKG_VERSION")))
-            .default_headers(HeaderMap::from_iter([(header::ACCEPT, json)]))
+            .default_headers(HeaderMap::from_iter([
+                (header::ACCEPT, json),
+                // What is encoded would not be understood, and a settlement would be in doubt for it.
+                (header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+            ]))
             .build()
             .map_err(|error| Error::new(ErrorKind::Client, "no HTTP client").because(error))?;
         let base = url.as_str().trim_end_matches('/').to_owned();

@@ -6,12 +6,13 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 use reqwest::{Client, Response};
-use x402_core::facilitator::{FacilitatorError, FacilitatorErrorKind as Kind};
+use x402_core::facilitator::{FacilitatorError, FacilitatorErrorKind as Kind, SettlementKey};
 
 use super::auth::{AnyAuth, Endpoint};
+use crate::IDEMPOTENCY_KEY;
 
 /// The longest answer that is read from a facilitator, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -44,7 +45,7 @@ pub(super) struct Reply {
     pub(super) to: String,
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
-    retry_after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Reply {
@@ -62,11 +63,13 @@ impl Exchange {
         &self.base
     }
 
-    /// Asks until there is an answer that `read` takes, or no further try would help or be safe.
+    /// Asks until there is an answer that `read` takes, or no further try would help or be safe. `key` says who may hear of
+    /// a settlement.
     pub(super) async fn ask<T>(
         &self,
         endpoint: Endpoint,
         body: Bytes,
+        key: Option<&SettlementKey>,
         read: impl Fn(&Reply) -> Result<T, FacilitatorError>,
     ) -> Result<T, FacilitatorError> {
         let (timeout, tries) = match endpoint {
@@ -78,7 +81,7 @@ impl Exchange {
         let mut back_off = BACK_OFF;
         for attempt in 1.. {
             let left = timeout.saturating_sub(begun.elapsed());
-            let (error, pause) = match self.once(endpoint, body.clone(), left).await {
+            let (error, pause) = match self.once(endpoint, body.clone(), key, left).await {
                 Ok(reply) => match read(&reply) {
                     Err(error) if reply.is_busy() => (error, reply.retry_after.unwrap_or(back_off)),
                     answer => return answer,
@@ -97,7 +100,13 @@ impl Exchange {
         unreachable!("the last try returns")
     }
 
-    async fn once(&self, endpoint: Endpoint, body: Bytes, left: Duration) -> Result<Reply, FacilitatorError> {
+    async fn once(
+        &self,
+        endpoint: Endpoint,
+        body: Bytes,
+        key: Option<&SettlementKey>,
+        left: Duration,
+    ) -> Result<Reply, FacilitatorError> {
         let begun = Instant::now();
         let url = format!("{}{}", self.base, endpoint.path());
         let to = format!("{} {url}", endpoint.method());
@@ -106,6 +115,10 @@ impl Exchange {
         if endpoint != Endpoint::Supported {
             let json = HeaderValue::from_static("application/json");
             request = request.header(CONTENT_TYPE, json).body(body);
+        }
+        if let Some(mut key) = key.and_then(|key| HeaderValue::try_from(key.as_str()).ok()) {
+            key.set_sensitive(true);
+            request = request.header(IDEMPOTENCY_KEY, key);
         }
         let left = left.saturating_sub(begun.elapsed());
         match request.timeout(left).send().await {
@@ -132,6 +145,12 @@ impl Exchange {
 /// Reads the answer as it comes, and no more than [`MAX_ANSWER_BYTES`] of it, whatever length it claims.
 async fn receive(to: String, mut response: Response) -> Result<Reply, FacilitatorError> {
     let status = response.status();
+    // It was asked not to: whoever does all the same is not understood, and may have acted.
+    let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if let Some(coding) = response.headers().get(CONTENT_ENCODING).filter(|coding| !plain(coding)) {
+        let message = format!("{to}: the answer is encoded as {coding:?}, though it was asked for as it is");
+        return Err(FacilitatorError::new(Kind::BadAnswer, message));
+    }
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)

@@ -1,8 +1,12 @@
 //! A facilitator over HTTP.
 //!
 //! What a facilitator answers is taken strictly: a wrong type, a missing field, a redirect or an answer without
-//! end is an error, never a yes. `/settle` is sent once; `/verify` and `/supported` are repeated while the
-//! facilitator says that it is busy, within their time-outs.
+//! end is an error, never a yes. `/settle` is sent once, with the key of the settlement as `Idempotency-Key`; `/verify` and
+//! `/supported` are repeated while the facilitator says that it is busy, within their time-outs.
+//!
+//! That a settlement did not happen is believed of an answer of the protocol, of a connection that was never made, and of
+//! an error that says so in our own facilitator's field `notActed`. Any other status may come from a gateway in front of
+//! the facilitator, which cannot know.
 
 mod answer;
 mod auth;
@@ -13,7 +17,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind, SettleRequest},
     payment::{Payment, SettleResponse, Supported, VerifyResponse},
     wire,
 };
@@ -61,24 +65,25 @@ impl RemoteFacilitator {
 
 impl Facilitator for RemoteFacilitator {
     async fn supported(&self) -> Result<Supported, FacilitatorError> {
-        self.exchange.ask(Endpoint::Supported, Bytes::new(), answer::supported).await
+        self.exchange.ask(Endpoint::Supported, Bytes::new(), None, answer::supported).await
     }
 
     async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
-        self.exchange.ask(Endpoint::Verify, encode(payment)?, answer::verify).await
+        self.exchange.ask(Endpoint::Verify, encode(payment)?, None, answer::verify).await
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let SettleRequest { payment, key, .. } = request;
         let asked = &payment.requirements.network;
         let read = |reply: &exchange::Reply| answer::settle(reply, asked);
-        self.exchange.ask(Endpoint::Settle, encode(payment)?, read).await
+        self.exchange.ask(Endpoint::Settle, encode(payment)?, key, read).await
     }
 }
 
 fn encode(payment: &Payment) -> Result<Bytes, FacilitatorError> {
     wire::encode_request(payment)
         .map(Bytes::from)
-        .map_err(|error| FacilitatorError::new(FacilitatorErrorKind::Rejected, error.to_string()))
+        .map_err(|error| FacilitatorError::new(FacilitatorErrorKind::Unreachable, error.to_string()))
 }
 
 impl fmt::Debug for RemoteFacilitator {

@@ -281,6 +281,11 @@ impl Rpc {
         self.ask("eth_getCode", (account, "latest")).await
     }
 
+    /// How much of the chain's own coin the account has.
+    pub(crate) async fn balance(&self, account: Address) -> Result<U256, Fault> {
+        self.ask("eth_getBalance", (account, "latest")).await
+    }
+
     /// How many transactions of the account are in blocks.
     pub(crate) async fn mined_nonce(&self, account: Address) -> Result<u64, Fault> {
         self.ask::<_, U64>("eth_getTransactionCount", (account, "latest")).await.map(|count| count.to())

@@ -51,6 +51,12 @@ pub(super) struct Held {
     pub(super) identified: Option<Identified>,
     pub(super) payer: Address,
     pub(super) place: Place,
+    /// The key with which its settlement was begun: who shows it may hear of the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<String>,
+    /// Whether the facilitator found it unused before that.
+    #[serde(default)]
+    pub(super) seen_unused: bool,
     /// How often its client has gone away from what was charged before.
     #[serde(default)]
     pub(super) left: u8,
@@ -132,7 +138,7 @@ impl From<Debt> for WrittenDebt {
 
 impl From<PendingSettlement> for Settlement {
     fn from(PendingSettlement { transaction, network, payer }: PendingSettlement) -> Self {
-        let transaction = Some(transaction.to_string());
+        let transaction = transaction.map(|id| id.to_string());
         Self { transaction, network, payer, amount: None, extensions: JsonMap::new() }
     }
 }
@@ -143,7 +149,7 @@ impl TryFrom<WrittenDebt> for Debt {
     fn try_from(written: WrittenDebt) -> Result<Self, TransactionIdError> {
         let id = |text: Option<String>| text.map(|text| text.parse::<TransactionId>()).transpose();
         let pending = |Settlement { transaction, network, payer, .. }| {
-            let pending = |transaction| PendingSettlement { transaction, network, payer };
+            let pending = |transaction| PendingSettlement { transaction: Some(transaction), network, payer };
             Ok::<_, TransactionIdError>(id(transaction)?.map(pending))
         };
         Ok(match written {

@@ -55,6 +55,8 @@ use crate::{
 const SPACE: &str = "gate";
 /// How long it is remembered after its payment expired, and a claim after its lease.
 const MARGIN: u64 = 600;
+/// How long a spent payment is remembered at most, in seconds. By then the chain itself knows that it is spent.
+pub(super) const SPENT_FOR: u64 = 24 * 60 * 60;
 /// How long an answer is owed.
 const HELD_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How often a store is asked whose answer did not come: what is written bears a stamp, and is written once.
@@ -65,6 +67,8 @@ pub(super) struct Claims {
     store: AnyClaimStore,
     /// How long a record stands for somebody at work.
     lease: Duration,
+    /// How long a spent payment is remembered at most, in seconds.
+    spent_for: u64,
     listeners: Listeners,
     background: Background,
     /// The claims that are to be renewed.
@@ -78,10 +82,16 @@ impl Claims {
     pub(super) fn new(
         store: AnyClaimStore,
         lease: Duration,
+        spent_for: u64,
         listeners: Listeners,
         background: Background,
     ) -> Arc<Self> {
-        Arc::new(Self { store, lease, listeners, background, live: Default::default() })
+        Arc::new(Self { store, lease, spent_for, listeners, background, live: Default::default() })
+    }
+
+    /// How long a spent payment is remembered at most, in seconds.
+    pub(super) fn spent_for(&self) -> u64 {
+        self.spent_for
     }
 
     /// Waits until no claim's end is still to be written. Those are tried again with every renewal.
@@ -186,7 +196,9 @@ impl Claims {
                     let PaymentIdentity { fingerprint, payer, .. } = identity.clone();
                     let (payment, place) = (payment.clone(), place.clone());
                     let (bound, after) = (bound.clone(), After::Released);
-                    let taken = Taken { payment, fingerprint, payer, place, bound, left: 0, after };
+                    let (key, seen_unused, left) = (None, false, 0);
+                    let taken =
+                        Taken { payment, fingerprint, payer, place, bound, key, seen_unused, left, after };
                     let entry = Entry::Claimed { identified: identified.cloned() };
                     (taken, entry, self.lease + Duration::from_secs(MARGIN))
                 }
@@ -208,10 +220,13 @@ impl Claims {
                     held.busy = true;
                     was_named = held.identified.is_some();
                     held.identified = identified.cloned();
-                    let Held { fingerprint, payer, place, debt, left, .. } = (*held).clone();
+                    let Held { fingerprint, payer, place, key, seen_unused, debt, left, .. } =
+                        (*held).clone();
+                    let key = key.and_then(|key| key.parse().ok());
                     let (bound, after) = (bound.clone(), After::Held(debt));
                     // It stays held for where it was first presented.
-                    let taken = Taken { payment, fingerprint, payer, place, bound, left, after };
+                    let taken =
+                        Taken { payment, fingerprint, payer, place, bound, key, seen_unused, left, after };
                     (taken, Entry::Held(held), HELD_FOR)
                 }
             };

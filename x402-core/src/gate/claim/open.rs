@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     address::Address,
+    facilitator::SettlementKey,
     failpoint::failpoint,
     gate::{
         event::{PaymentEvent, PaymentState},
@@ -28,8 +29,6 @@ use crate::{
     store::{Key, StoreError, StoreErrorKind},
 };
 
-/// How long a spent payment is remembered at most. By then the chain itself knows that it is spent.
-const SPENT_FOR: u64 = 24 * 60 * 60;
 /// How often a client may go away from what it paid for first and named, and be served when it is back: each time the
 /// handler has run.
 const MOST_LEFT: u8 = 3;
@@ -43,6 +42,10 @@ pub(super) struct Taken {
     pub(super) place: Place,
     /// What its client calls what it is for.
     pub(super) bound: Option<Bound>,
+    /// The key of its settlement, once that was begun.
+    pub(super) key: Option<SettlementKey>,
+    /// Whether the facilitator found it unused.
+    pub(super) seen_unused: bool,
     /// How often its client has gone away from what was charged before.
     pub(super) left: u8,
     pub(super) after: After,
@@ -152,16 +155,35 @@ impl Claim {
         }
     }
 
-    /// It would settle, as far as can be known; `payer` is who pays.
-    pub(in crate::gate) fn verified(&mut self, payer: Address) {
+    /// It would settle, as far as can be known; `payer` is who pays. `seen_unused`: its facilitator says so, not a hook.
+    pub(in crate::gate) fn verified(&mut self, payer: Address, seen_unused: bool) {
         let open = self.open_mut();
         open.verified = true;
         open.taken.payer = payer;
+        open.taken.seen_unused = seen_unused;
         open.tell(PaymentState::Verified);
     }
 
-    /// The settlement begins: from here on the money may have moved. Where that cannot be written, it must not.
+    /// The key to settle it with, once that was begun.
+    pub(in crate::gate) fn key(&self) -> Option<&SettlementKey> {
+        self.open().taken.key.as_ref()
+    }
+
+    /// Whether the facilitator found it unused before its settlement was begun.
+    pub(in crate::gate) fn was_seen_unused(&self) -> bool {
+        self.open().taken.seen_unused
+    }
+
+    /// When the payment can no longer be settled.
+    pub(in crate::gate) fn expires_at(&self) -> u64 {
+        self.open().expires_at
+    }
+
+    /// The settlement begins: from here on the money may have moved. Where that cannot be written, it must not. The key that
+    /// is written with it is what the outcome can be heard by, whoever takes this up.
     pub(in crate::gate) async fn settling(&mut self) -> Result<(), Refusal> {
+        let key = SettlementKey::random().map_err(|error| Refusal::facilitator("settle", &error))?;
+        self.open_mut().taken.key = Some(key);
         let debt = Debt::Unresolved(None);
         failpoint("gate-settling");
         self.write_held(&debt).await.map_err(|error| error.refusal(Refusal::store))?;
@@ -180,8 +202,11 @@ impl Claim {
         Ok(())
     }
 
-    /// The transaction that may move the money.
+    /// The transaction that may move the money, where one is named.
     pub(in crate::gate) async fn sent(&mut self, pending: PendingSettlement) {
+        if pending.transaction.is_none() {
+            return;
+        }
         let debt = Debt::Unresolved(Some(pending));
         // Without it, its facilitator is asked all the same.
         let _ = self.write_held(&debt).await;
@@ -307,7 +332,7 @@ impl Claim {
 
 impl Open {
     fn held(&self, debt: &Debt, busy: bool) -> Entry {
-        let Taken { payment, fingerprint, payer, place, left, .. } = &self.taken;
+        let Taken { payment, fingerprint, payer, place, key, seen_unused, left, .. } = &self.taken;
         let Payment { payload, requirements } = Payment::clone(payment);
         Entry::Held(Box::new(Held {
             busy,
@@ -316,6 +341,8 @@ impl Open {
             identified: self.identified(),
             payer: payer.clone(),
             place: place.clone(),
+            key: key.as_ref().map(|key| key.as_str().to_owned()),
+            seen_unused: *seen_unused,
             left: *left,
             payload,
             requirements,
@@ -333,12 +360,12 @@ impl Open {
     /// Until the payment can surely not be settled any more, within reason.
     fn until_expired(&self) -> Duration {
         let left = (self.expires_at.saturating_add(MARGIN)).saturating_sub(now());
-        Duration::from_secs(left.clamp(1, SPENT_FOR + MARGIN))
+        Duration::from_secs(left.clamp(1, super::SPENT_FOR + MARGIN))
     }
 
     pub(super) fn spent_for(&self) -> Duration {
         let left = self.expires_at.saturating_sub(now());
-        let spent = Duration::from_secs(left.min(SPENT_FOR) + MARGIN);
+        let spent = Duration::from_secs(left.min(self.claims.spent_for) + MARGIN);
         self.taken.bound.as_ref().map_or(spent, |bound| spent.max(bound.keep_for))
     }
 
@@ -398,12 +425,14 @@ impl Open {
             After::Held(debt) => {
                 let (state, keep) = match debt {
                     Debt::Unserved(_) => (PaymentState::Owed, HELD_FOR),
-                    Debt::Unresolved(Some(PendingSettlement { transaction, .. })) => {
-                        (PaymentState::Pending(transaction.clone()), HELD_FOR)
+                    Debt::Unresolved(pending) => {
+                        let sent = pending.as_ref().and_then(|pending| pending.transaction.clone());
+                        (sent.map_or(PaymentState::Unresolved, PaymentState::Pending), HELD_FOR)
                     }
-                    Debt::Unresolved(None) => (PaymentState::Unresolved, HELD_FOR),
                     Debt::Failed(PendingSettlement { transaction, .. }) => {
-                        (PaymentState::Failed(transaction.clone()), self.until_expired())
+                        let failed =
+                            transaction.clone().map_or(PaymentState::Unresolved, PaymentState::Failed);
+                        (failed, self.until_expired())
                     }
                 };
                 (state, self.held(debt, false).write(), keep)

@@ -17,7 +17,7 @@ fn claims_on(store: &MemoryStore, lease: Duration) -> Arc<Claims> {
         let polled = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
         assert!(polled.is_ready(), "a store in memory answers at once");
     });
-    Claims::new(AnyClaimStore::new(store.clone()), lease, Listeners::default(), background)
+    Claims::new(AnyClaimStore::new(store.clone()), lease, SPENT_FOR, Listeners::default(), background)
 }
 
 fn claims() -> Arc<Claims> {
@@ -69,7 +69,7 @@ fn receipt() -> Receipt {
 }
 
 fn pending() -> PendingSettlement {
-    PendingSettlement { transaction: "0xabc".parse().unwrap(), network: crate::network::BASE, payer: None }
+    PendingSettlement { transaction: "0xabc".parse().ok(), network: crate::network::BASE, payer: None }
 }
 
 #[tokio::test]
@@ -276,7 +276,7 @@ fn flaky_claims() -> (Arc<Flaky>, Arc<Claims>) {
         let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     });
     let store = AnyClaimStore::new(flaky.clone());
-    (flaky, Claims::new(store, LONG, Listeners::default(), background))
+    (flaky, Claims::new(store, LONG, SPENT_FOR, Listeners::default(), background))
 }
 
 #[tokio::test]
@@ -484,7 +484,7 @@ async fn a_payment_that_comes_again_while_its_name_changes_hands_keeps_it() {
     let background: Background = Box::new(|mut work| {
         let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     });
-    let quick = Claims::new(AnyClaimStore::new(store), LONG, Listeners::default(), background);
+    let quick = Claims::new(AnyClaimStore::new(store), LONG, SPENT_FOR, Listeners::default(), background);
     assert_eq!(outcome_for(&quick, "c", ID, "r").await, "conflict");
     let mut again = claimed.lock().unwrap().take().expect("it came again");
     again.settling().await.expect("it has its name");
@@ -596,7 +596,7 @@ impl ClaimStore for Slow {
 fn slow_claims() -> Arc<Claims> {
     let background: Background = Box::new(|work| drop(tokio::spawn(work)));
     let store = AnyClaimStore::new(Slow(MemoryStore::new()));
-    Claims::new(store, LONG, Listeners::default(), background)
+    Claims::new(store, LONG, SPENT_FOR, Listeners::default(), background)
 }
 
 #[tokio::test(start_paused = true)]
@@ -637,7 +637,7 @@ async fn a_listener_that_panics_changes_nothing() {
     let background: Background = Box::new(|mut work| {
         let _ = work.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     });
-    let claims = Claims::new(AnyClaimStore::new(MemoryStore::new()), LONG, listeners, background);
+    let claims = Claims::new(AnyClaimStore::new(MemoryStore::new()), LONG, SPENT_FOR, listeners, background);
     drop(take(&claims, "a", "x").await.ok().unwrap());
     take(&claims, "a", "x").await.ok().unwrap().spend().await.ok().unwrap();
     assert_eq!(outcome(&claims, "a").await, "spent");

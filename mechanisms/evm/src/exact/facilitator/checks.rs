@@ -74,7 +74,7 @@ pub(super) fn refusal(reason: Reason) -> Refusal {
     Refusal { reason, message: None, payer: None }
 }
 
-fn because(reason: Reason, message: impl Into<String>) -> Refusal {
+pub(super) fn because(reason: Reason, message: impl Into<String>) -> Refusal {
     Refusal { reason, message: Some(message.into()), payer: None }
 }
 

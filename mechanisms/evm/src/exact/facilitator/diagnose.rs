@@ -69,13 +69,13 @@ impl ExactFacilitator {
 
     /// The transaction in which this very authorization moved the money, whoever sent it: once signed, anyone may.
     /// Looks at the state after this block, or at the latest, and all that at one endpoint.
-    pub(super) async fn paid_by_another(
+    pub(super) async fn made_at(
         &self,
         endpoint: &Rpc,
         asked: &Asked,
         block: Option<u64>,
         evidence: Evidence,
-    ) -> Result<Option<B256>, Fault> {
+    ) -> Result<Made, Fault> {
         let token = asked.terms.token;
         let (authorizer, nonce) = (asked.authorization.from, asked.authorization.nonce);
         let state = Eip3009::authorizationStateCall { authorizer, nonce };
@@ -90,7 +90,7 @@ impl ExactFacilitator {
             (used, _) => used?,
         };
         if used != Some(true) {
-            return Ok(None);
+            return Ok(Made::No);
         }
         let near = match evidence {
             Evidence::Words => None,
@@ -98,9 +98,9 @@ impl ExactFacilitator {
         };
         let hash = match find(endpoint, token, (authorizer, nonce), near).await? {
             Some(Use::Transaction(hash)) => hash,
-            Some(Use::Cancelled) => return Ok(None),
+            Some(Use::Cancelled) => return Ok(Made::Cancelled),
             // What we have not sent may be an old one that comes again.
-            None if evidence == Evidence::Words => return Ok(None),
+            None if evidence == Evidence::Words => return Ok(Made::No),
             None => return Err(Fault::lost_log()),
         };
         let (receipt, input) = tokio::try_join!(endpoint.receipt(hash), endpoint.input(hash))?;
@@ -112,8 +112,19 @@ impl ExactFacilitator {
                 Carried::Another => false,
                 Carried::Nothing => evidence != Evidence::Words && under == Some(Under::AtOnce),
             };
-        Ok(paid.then_some(hash))
+        Ok(if paid { Made::By(hash) } else { Made::No })
     }
+}
+
+/// What became of an authorization without us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// It has not moved the money, as far as can be seen.
+    No,
+    /// It moved the money in this transaction.
+    By(B256),
+    /// Its payer has withdrawn it: it never will.
+    Cancelled,
 }
 
 /// What made an authorization's nonce used.

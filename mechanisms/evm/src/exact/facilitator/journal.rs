@@ -24,7 +24,10 @@ use x402_core::{
     wire,
 };
 
-use super::checks::Asked;
+use super::{
+    checks::Asked,
+    disclosure::{Caller, Disclosure},
+};
 use crate::{
     chain::Sent,
     eip3009::{Domain, Payload},
@@ -57,6 +60,8 @@ pub(super) struct Entry {
     pub(super) id: String,
     pub(super) asked: Asked,
     pub(super) step: Step,
+    /// Who may hear what came of it.
+    pub(super) disclosure: Disclosure,
     stamp: Stamp,
 }
 
@@ -77,6 +82,12 @@ pub(super) enum Written {
 }
 
 impl Entry {
+    /// Who may hear of it: as it stands for this authorization, or else this caller begins it.
+    pub(super) fn disclosure_of(over: Option<&Self>, asked: &Asked, caller: &Caller) -> Disclosure {
+        let same = over.filter(|entry| entry.asked.hash == asked.hash);
+        same.map_or_else(|| Disclosure::to(caller), |entry| entry.disclosure.clone())
+    }
+
     /// What was sent for this authorization, if it has no answer yet.
     pub(super) fn sent_for(&self, asked: &Asked) -> Option<&Sent> {
         match &self.step {
@@ -127,13 +138,14 @@ impl Journal {
         asked: &Asked,
         seen: Option<&Entry>,
         step: Step,
+        disclosure: Disclosure,
         now: u64,
     ) -> Result<Written, StoreError> {
         let id = id(asked);
         let stamp = Stamp::new();
         let record = Record {
             stamp,
-            state: state(asked, &step),
+            state: state(asked, &step, &disclosure),
             open: matches!(step, Step::Sent(_)),
             keep: match step {
                 Step::Sent(_) => OPEN_KEPT,
@@ -144,7 +156,7 @@ impl Journal {
             },
         };
         Ok(match self.swap(&id, seen, Some(record)).await? {
-            Swapped::Done => Written::Done(Entry { id, asked: asked.clone(), step, stamp }),
+            Swapped::Done => Written::Done(Entry { id, asked: asked.clone(), step, disclosure, stamp }),
             Swapped::Lost(found) => Written::Lost(found.map(|found| self.read(&id, &found)).transpose()?),
         })
     }
@@ -179,8 +191,8 @@ impl Journal {
     }
 
     fn read(&self, id: &str, stored: &Stored) -> Result<Entry, StoreError> {
-        let written = || -> Option<(Asked, Step)> {
-            let Json { version, token, name, eip712_version, payload, sent, answer } =
+        let written = || -> Option<(Asked, Step, Disclosure)> {
+            let Json { version, token, name, eip712_version, payload, sent, answer, disclosure } =
                 serde_json::from_str(&stored.state).ok()?;
             let Payload { signature, authorization } = Payload::parse(&payload).ok()?;
             let domain = Domain::new(&name, &eip712_version, self.chain_id, token);
@@ -200,12 +212,12 @@ impl Journal {
                 (None, Some(answer)) => Step::Done(wire::decode_settle(answer.to_string().as_bytes()).ok()?),
                 _ => return None,
             };
-            Some((asked, step))
+            Some((asked, step, disclosure))
         };
-        let written = written().filter(|(asked, _)| self::id(asked) == id);
-        let (asked, step) =
+        let written = written().filter(|(asked, ..)| self::id(asked) == id);
+        let (asked, step, disclosure) =
             written.ok_or_else(|| StoreError::corrupt(format_args!("the settlement {id}")))?;
-        Ok(Entry { id: id.to_owned(), asked, step, stamp: stored.stamp })
+        Ok(Entry { id: id.to_owned(), asked, step, disclosure, stamp: stored.stamp })
     }
 }
 
@@ -223,9 +235,11 @@ struct Json {
     sent: Option<Sent>,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<Value>,
+    #[serde(default)]
+    disclosure: Disclosure,
 }
 
-fn state(asked: &Asked, step: &Step) -> String {
+fn state(asked: &Asked, step: &Step, disclosure: &Disclosure) -> String {
     let payload = Payload { signature: asked.signature.clone(), authorization: asked.authorization.clone() };
     let (sent, answer) = match step {
         Step::Sent(sent) => (Some(sent.clone()), None),
@@ -239,6 +253,7 @@ fn state(asked: &Asked, step: &Step) -> String {
         payload: payload.to_json(),
         sent,
         answer: answer.map(|answer| serde_json::to_value(answer).expect("an answer serialises")),
+        disclosure: disclosure.clone(),
     };
     serde_json::to_string(&json).expect("a record serialises")
 }

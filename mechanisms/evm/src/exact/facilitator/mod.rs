@@ -3,6 +3,8 @@
 mod assets;
 mod checks;
 mod diagnose;
+mod disclosure;
+mod funds;
 mod journal;
 mod ledger;
 mod leftovers;
@@ -23,7 +25,7 @@ use alloy_primitives::{Address, Signature};
 use tracing::{debug, instrument};
 use x402_core::{
     address::Address as AnyAddress,
-    facilitator::{FacilitatorError, FacilitatorErrorKind},
+    facilitator::{FacilitatorError, FacilitatorErrorKind, SettleRequest},
     network::{Network, NetworkPattern},
     payment::{JsonMap, Payment, Refusal, SettleResponse, SupportedKind, VerifyResponse, Version},
     scheme::FacilitatorScheme,
@@ -31,7 +33,8 @@ use x402_core::{
 };
 
 use self::{
-    assets::Assets, checks::Stop, journal::Journal, ledger::Ledger, leftovers::Leftovers, promises::Promises,
+    assets::Assets, checks::Stop, disclosure::Caller, funds::Funds, journal::Journal, ledger::Ledger,
+    leftovers::Leftovers, promises::Promises,
 };
 use super::{reasons, terms::SCHEME};
 use crate::{
@@ -97,6 +100,7 @@ struct Settings {
 struct Shared {
     account: Account,
     ledger: Ledger,
+    funds: Funds,
     /// When a listed token was last seen to have code.
     deployed: Mutex<HashMap<Address, Instant>>,
 }
@@ -165,6 +169,7 @@ impl ExactFacilitator {
             shared: Arc::new(Shared {
                 account: Account::new(chain_id, signer),
                 ledger: Ledger::default(),
+                funds: Funds::default(),
                 deployed: Mutex::default(),
             }),
         }
@@ -346,11 +351,23 @@ impl FacilitatorScheme for ExactFacilitator {
         Ok(VerifyResponse::Invalid(Refusal { payer, ..refusal }))
     }
 
-    #[instrument(name = "settle", skip_all, fields(network = %self.network, amount = %payment.requirements.amount))]
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    #[instrument(name = "settle", skip_all, fields(network = %self.network, amount = %request.payment.requirements.amount))]
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
         match self.read(payment) {
-            Ok(asked) => self.settle_once(asked).await,
+            Ok(asked) => self.settle_once(asked, Caller::of(&request)).await,
             Err(refusal) => Ok(self.refused(Refusal { payer: checks::payer(payment), ..refusal })),
+        }
+    }
+
+    async fn deliver(
+        &self,
+        request: SettleRequest<'_>,
+        outcome: SettleResponse,
+    ) -> Result<SettleResponse, FacilitatorError> {
+        match self.read(request.payment) {
+            Ok(asked) => self.hand_out(&asked, &Caller::of(&request), outcome).await,
+            Err(_) => Ok(outcome),
         }
     }
 }
@@ -359,7 +376,8 @@ impl ExactFacilitator {
     /// Whether it would be paid as things are.
     async fn would_pay(&self, asked: &checks::Asked) -> Result<(), Stop> {
         self.examine(asked, checks::DryRun::Call).await?;
-        self.could_promise(asked).await
+        self.could_promise(asked).await?;
+        self.can_pay_gas().await
     }
 }
 

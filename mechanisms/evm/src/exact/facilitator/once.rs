@@ -4,15 +4,16 @@ use std::fmt;
 
 use tracing::{Instrument, Span};
 use x402_core::{
-    facilitator::FacilitatorError,
+    facilitator::{FacilitatorError, FacilitatorErrorKind},
     failpoint::failpoint,
-    payment::{Refusal, SettleFailure, SettleResponse},
+    payment::{Reason, Refusal, SettleFailure, SettleResponse},
 };
 
 use super::{
     ExactFacilitator,
     checks::{Asked, DryRun, Stop, refusal},
     diagnose::Evidence,
+    disclosure::Caller,
     journal::{Entry, Step, Written},
     ledger::{Answer, Receiver, Sender, Turn},
     settle::{Next, unacted},
@@ -25,17 +26,24 @@ const ROUNDS: usize = 8;
 impl ExactFacilitator {
     /// Settles a payment, or says what came of it, or joins whoever is settling it. The work is done in a task of
     /// its own: a caller that goes away does not stop it.
-    pub(super) async fn settle_once(&self, asked: Asked) -> Answer {
+    pub(super) async fn settle_once(&self, asked: Asked, caller: Caller) -> Answer {
         if let Some(reason) = asked.mismatch() {
-            return match self.examine(&asked, DryRun::Call).await {
+            let answer = match self.examine(&asked, DryRun::Call).await {
                 Ok(_) => Ok(self.refused_of(&asked, refusal(reason))),
                 Err(stop) => self.stopped(&asked, stop),
             };
+            return self.if_nothing_was_sent(&asked, answer).await;
         }
+        let outcome = self.outcome_for(&asked, &caller).await?;
+        self.heard_by(&asked, &caller, outcome).await
+    }
+
+    /// What came of the payment, whoever may hear of it.
+    async fn outcome_for(&self, asked: &Asked, caller: &Caller) -> Answer {
         loop {
-            match self.shared.ledger.enter(&asked) {
+            match self.shared.ledger.enter(asked) {
                 Turn::Begin { tell, answer } => {
-                    self.begin(asked.clone(), tell);
+                    self.begin(asked.clone(), caller.clone(), tell);
                     return self.heard(answer).await;
                 }
                 Turn::Wait { answer, same_signature } => {
@@ -45,12 +53,14 @@ impl ExactFacilitator {
                     }
                     // It may have failed for its own signature, which is none of ours.
                     if !matches!(answer, Err(_) | Ok(SettleResponse::Failed(_))) {
-                        return self.if_signed(&asked, answer).await;
+                        return self.if_signed(asked, answer).await;
                     }
                 }
                 Turn::Behind { answer } => {
                     if let Ok(SettleResponse::Pending(pending)) = self.heard(answer).await {
-                        return Err(self.held_up(pending.transaction));
+                        let error =
+                            self.held_up(pending.transaction.map_or_else(String::new, |id| id.to_string()));
+                        return self.if_nothing_was_sent(asked, Err(error)).await;
                     }
                 }
             }
@@ -77,10 +87,11 @@ impl ExactFacilitator {
     }
 
     /// Does it in a task of its own and tells everyone who waits.
-    fn begin(&self, asked: Asked, tell: Sender) {
+    fn begin(&self, asked: Asked, caller: Caller, tell: Sender) {
         let this = self.clone();
         let work = async move {
-            let answer = this.attempt(&asked).await;
+            let answer = this.attempt(&asked, &caller).await;
+            let answer = this.if_nothing_was_sent(&asked, answer).await;
             failpoint("settle-answered");
             this.shared.ledger.leave(&asked);
             this.report(&asked, &answer);
@@ -89,15 +100,29 @@ impl ExactFacilitator {
         tokio::spawn(work.instrument(Span::current()));
     }
 
+    /// That nothing was sent is said where the journal was read after that, and has nothing for the payment's nonce: an
+    /// earlier attempt, or another facilitator's, would be there.
+    async fn if_nothing_was_sent(&self, asked: &Asked, answer: Answer) -> Answer {
+        let Err(error) = answer else { return answer };
+        if error.kind() != FacilitatorErrorKind::NotActed {
+            return Err(error);
+        }
+        Err(match self.journal.find(asked).await {
+            Ok(None) => error,
+            Ok(Some(_)) => error.of_kind(FacilitatorErrorKind::Internal),
+            Err(failure) => error.of_kind(FacilitatorErrorKind::Internal).because(failure),
+        })
+    }
+
     /// What is in the journal about it, or else what comes of it now.
-    async fn attempt(&self, asked: &Asked) -> Answer {
+    async fn attempt(&self, asked: &Asked, caller: &Caller) -> Answer {
         self.after_leftovers(asked).await?;
         for _ in 0..ROUNDS {
             let found = self.journal.find(asked).await.map_err(|failure| self.unstored(&failure))?;
             let next = match found {
-                None => self.pay(asked, None).await?,
-                Some(entry) if entry.asked.hash == asked.hash => self.go_on(asked, entry).await?,
-                Some(entry) => self.beside(asked, entry).await?,
+                None => self.pay(asked, caller, None).await?,
+                Some(entry) if entry.asked.hash == asked.hash => self.go_on(asked, caller, entry).await?,
+                Some(entry) => self.beside(asked, caller, entry).await?,
             };
             match next {
                 Next::Answer(answer) => return Ok(answer),
@@ -110,7 +135,7 @@ impl ExactFacilitator {
     }
 
     /// The same authorization was settled, or begun.
-    async fn go_on(&self, asked: &Asked, entry: Entry) -> Result<Next, FacilitatorError> {
+    async fn go_on(&self, asked: &Asked, caller: &Caller, entry: Entry) -> Result<Next, FacilitatorError> {
         let answer = match &entry.step {
             Step::Done(SettleResponse::Failed(failure)) => match self.reconsider(&entry, failure).await? {
                 Some(answer) => answer,
@@ -119,7 +144,7 @@ impl ExactFacilitator {
             Step::Done(answer) => answer.clone(),
             Step::Sent(sent) => match self.resume(&entry, sent).await? {
                 Some(answer) => answer,
-                None => return self.pay(asked, Some(entry)).await,
+                None => return self.pay(asked, caller, Some(entry)).await,
             },
         };
         // What was begun with another signature is not everyone's to hear of.
@@ -136,8 +161,10 @@ impl ExactFacilitator {
         failure: &SettleFailure,
     ) -> Result<Option<SettleResponse>, FacilitatorError> {
         let failed = SettleResponse::Failed(failure.clone());
-        // Then ours has used it.
-        if failure.reason == reasons::TRANSFER_EVENT_MISMATCH {
+        // Then ours has used it, or the one that is named has, or nothing ever will.
+        let is_final =
+            [reasons::TRANSFER_EVENT_MISMATCH, Reason::PAID_BY_THIRD_PARTY].contains(&failure.reason);
+        if is_final || failure.is_dead {
             return Ok(Some(failed));
         }
         let paid = async {
@@ -158,7 +185,8 @@ impl ExactFacilitator {
         let settled = self.settled(&entry.asked, hash);
         // Only in this place: one of the authorizations with this nonce is paid by what was found.
         let step = Step::Done(settled.clone());
-        let written = self.journal.write(&entry.asked, Some(entry), step, self.clock.now()).await;
+        let disclosure = entry.disclosure.clone();
+        let written = self.journal.write(&entry.asked, Some(entry), step, disclosure, self.clock.now()).await;
         match written {
             Ok(Written::Done(_)) => Ok(Some(settled)),
             Ok(Written::Lost(_)) => Ok(None),
@@ -171,13 +199,13 @@ impl ExactFacilitator {
 
     /// Another authorization with the same nonce was settled, or begun. Sends nothing new for that one: whoever asked
     /// for it may have given it up.
-    async fn beside(&self, asked: &Asked, entry: Entry) -> Result<Next, FacilitatorError> {
+    async fn beside(&self, asked: &Asked, caller: &Caller, entry: Entry) -> Result<Next, FacilitatorError> {
         let answer = match &entry.step {
             Step::Done(answer) => answer.clone(),
             Step::Sent(sent) => match self.resume(&entry, sent).await {
                 Ok(Some(SettleResponse::Failed(_))) => return Ok(Next::LookAgain),
                 Ok(Some(answer)) => answer,
-                Ok(None) => return self.pay(asked, Some(entry)).await,
+                Ok(None) => return self.pay(asked, caller, Some(entry)).await,
                 Err(_) => return Err(self.held_up(sent.hash)),
             },
         };
@@ -185,8 +213,10 @@ impl ExactFacilitator {
             SettleResponse::Settled(_) => {
                 Ok(Next::Answer(self.refused_of(asked, refusal(reasons::NONCE_ALREADY_USED))))
             }
-            SettleResponse::Pending(pending) => Err(self.held_up(pending.transaction)),
-            SettleResponse::Failed(_) => self.pay(asked, Some(entry)).await,
+            SettleResponse::Pending(pending) => {
+                Err(self.held_up(pending.transaction.map_or_else(String::new, |id| id.to_string())))
+            }
+            SettleResponse::Failed(_) => self.pay(asked, caller, Some(entry)).await,
         }
     }
 

@@ -20,14 +20,15 @@ use x402_core::{
 use super::{
     ExactFacilitator,
     checks::{Asked, DryRun, Stop},
-    diagnose::{Evidence, moved},
+    diagnose::{Evidence, Made, moved},
+    disclosure::{Caller, Disclosure},
     journal::{Entry, Step, Written},
     ledger::Answer,
     promises::Promise,
 };
 use crate::{
     address::to_core,
-    chain::{Departure, Fault, Receipt, Rpc, Sent, Transaction},
+    chain::{Departure, Fault, Receipt, Rpc, Sent, Transaction, contracts::Eip3009},
     exact::reasons,
 };
 
@@ -41,25 +42,32 @@ const EXPIRY_MARGIN: u64 = 60;
 impl ExactFacilitator {
     /// Settles it, in the place of what the journal says of it now: nothing, a transaction that can never be mined, or
     /// another authorization that failed.
-    pub(super) async fn pay(&self, asked: &Asked, over: Option<Entry>) -> Result<Next, FacilitatorError> {
+    pub(super) async fn pay(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        over: Option<Entry>,
+    ) -> Result<Next, FacilitatorError> {
         self.check_for_payment().await.map_err(|error| unacted(&error))?;
         let replaced = over.as_ref().and_then(|entry| entry.sent_for(asked)).cloned();
         let (ready, fees, head) =
             tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees(), self.rpc.block_number());
         let ready = match ready {
             Ok(ready) => ready,
-            Err(stop) => return self.stopped_before_sending(asked, over, replaced, stop).await,
+            Err(stop) => return self.stopped_before_sending(asked, caller, over, replaced, stop).await,
         };
         let fees = fees.map_err(|fault| unacted(&self.trouble(&fault)))?;
         let promise = match self.promise(asked).await {
             Ok(promise) => promise,
-            Err(stop) => return self.stopped_before_sending(asked, over, replaced, stop).await,
+            Err(stop) => return self.stopped_before_sending(asked, caller, over, replaced, stop).await,
         };
         // Only a hint where to look for what others do with the authorization.
         let head = head.ok();
         let transaction =
             Transaction { to: asked.terms.token, input: ready.input, gas: ready.gas, fees, head };
-        let Some(entry) = self.send(asked, over, &transaction).await? else { return Ok(Next::LookAgain) };
+        let Some(entry) = self.send(asked, caller, over, &transaction).await? else {
+            return Ok(Next::LookAgain);
+        };
         let answer = self.outcome_of(&entry, Some(promise)).await?;
         match (replaced, entry.sent_for(asked)) {
             // Whoever watches the one before is told of this one first, or its failure would say nothing to them.
@@ -74,6 +82,7 @@ impl ExactFacilitator {
     async fn send(
         &self,
         asked: &Asked,
+        caller: &Caller,
         mut over: Option<Entry>,
         transaction: &Transaction,
     ) -> Result<Option<Entry>, FacilitatorError> {
@@ -88,7 +97,8 @@ impl ExactFacilitator {
             let sent = turn.sign(transaction).await.map_err(|why| unsent(&why))?;
             failpoint("settle-signed");
             let step = Step::Sent(sent.clone());
-            let written = self.journal.write(asked, over.as_ref(), step, self.clock.now()).await;
+            let disclosure = Entry::disclosure_of(over.as_ref(), asked, caller);
+            let written = self.journal.write(asked, over.as_ref(), step, disclosure, self.clock.now()).await;
             let entry = match written.map_err(|failure| self.unstored(&failure))? {
                 Written::Done(entry) => entry,
                 Written::Lost(_) => return Ok(None),
@@ -119,6 +129,7 @@ impl ExactFacilitator {
     async fn stopped_before_sending(
         &self,
         asked: &Asked,
+        caller: &Caller,
         over: Option<Entry>,
         replaced: Option<Sent>,
         stop: Stop,
@@ -127,11 +138,16 @@ impl ExactFacilitator {
             Stop::Refused(refusal) => refusal,
             Stop::Fault(error) => return Err(unacted(&error)),
         };
+        let mut is_dead = false;
         if [reasons::NONCE_ALREADY_USED, reasons::VALID_BEFORE].contains(&refusal.reason) {
-            let paid = self.paid(asked, None, Evidence::Words).await.map_err(|fault| self.trouble(&fault))?;
-            if let Some(hash) = paid {
-                let answer = self.settled(asked, hash);
-                return Ok(Next::Answer(self.conclude(asked, over.as_ref(), answer).await));
+            match self.made(asked, None, Evidence::Words).await.map_err(|fault| self.trouble(&fault))? {
+                Made::By(hash) if replaced.is_some() => {
+                    let answer = self.settled(asked, hash);
+                    return Ok(Next::Answer(self.conclude(asked, over.as_ref(), answer).await));
+                }
+                Made::By(hash) => return self.by_third_party(asked, caller, over.as_ref(), hash).await,
+                Made::Cancelled => is_dead = true,
+                Made::No => is_dead = self.has_expired(asked).await,
             }
         }
         if let Some(dead @ Entry { step: Step::Sent(_), .. }) = &over {
@@ -144,11 +160,56 @@ impl ExactFacilitator {
                 }
             }
         }
-        Ok(Next::Answer(match replaced {
+        let answer = match replaced {
             // Whoever watches it is told that it came to nothing.
             Some(sent) => self.failed(asked, refusal.reason, Some(sent.hash)),
             None => self.refused_of(asked, refusal),
-        }))
+        };
+        Ok(Next::Answer(if is_dead { dead(answer) } else { answer }))
+    }
+
+    /// The payment was made in a transaction that is none of ours, and the journal has not seen it unused: it may have bought
+    /// something elsewhere. Whoever asks first with a key is told so as often as they ask, since they may know better; and
+    /// nobody else.
+    async fn by_third_party(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        over: Option<&Entry>,
+        hash: B256,
+    ) -> Result<Next, FacilitatorError> {
+        let answer = self.failed(asked, Reason::PAID_BY_THIRD_PARTY, Some(hash));
+        if !caller.has_key() {
+            // Another facilitator that writes here may have made it meanwhile.
+            let found = self.journal.find(asked).await.map_err(|failure| self.unstored(&failure))?;
+            let is_ours = found.is_some_and(|entry| entry.asked.hash == asked.hash);
+            return Ok(if is_ours { Next::LookAgain } else { Next::Answer(answer) });
+        }
+        let (step, disclosure) = (Step::Done(answer.clone()), Disclosure::to(caller));
+        let written = self.journal.write(asked, over, step, disclosure, self.clock.now()).await;
+        match written.map_err(|failure| self.unstored(&failure))? {
+            Written::Done(_) => Ok(Next::Answer(answer)),
+            Written::Lost(_) => Ok(Next::LookAgain),
+        }
+    }
+
+    /// Whether the authorization has run out for good: by every endpoint's own chain it was not used by then.
+    async fn has_expired(&self, asked: &Asked) -> bool {
+        let Ok(each) = self.rpc.each().await else { return false };
+        let expired = join_all(each.iter().map(|one| self.has_expired_at(one, asked))).await;
+        !expired.is_empty() && expired.into_iter().all(|expired| matches!(expired, Ok(true)))
+    }
+
+    async fn has_expired_at(&self, endpoint: &Rpc, asked: &Asked) -> Result<bool, Fault> {
+        let head = endpoint.head().await?;
+        let end = asked.authorization.valid_before.saturating_add(U256::from(EXPIRY_MARGIN));
+        if U256::from(head.timestamp) < end {
+            return Ok(false);
+        }
+        let (authorizer, nonce) = (asked.authorization.from, asked.authorization.nonce);
+        let state = Eip3009::authorizationStateCall { authorizer, nonce };
+        // Asked after the head: it is the state of that block, or of a later one.
+        Ok(endpoint.view(asked.terms.token, &state).await? == Some(false))
     }
 
     /// What became of an earlier attempt's transaction, whoever sent it; `None` if it can never be mined, or the journal
@@ -164,7 +225,9 @@ impl ExactFacilitator {
             Ok(Fate::Unheard) => {
                 // Once it is ours, whoever wrote it does not take it away as unsent.
                 let step = Step::Sent(sent.clone());
-                let written = self.journal.write(asked, Some(entry), step, self.clock.now()).await;
+                let disclosure = entry.disclosure.clone();
+                let written =
+                    self.journal.write(asked, Some(entry), step, disclosure, self.clock.now()).await;
                 match written.map_err(|failure| self.unstored_pending(sent, &failure))? {
                     Written::Done(ours) => {
                         self.shared.account.send_again(&self.rpc, sent).await;
@@ -183,7 +246,7 @@ impl ExactFacilitator {
             }
             Ok(Fate::Expiring) => return Ok(Some(self.pending(asked, sent))),
             Ok(Fate::Paid(hash)) => self.settled(asked, hash),
-            Ok(Fate::Expired) => self.failed(asked, reasons::VALID_BEFORE, Some(sent.hash)),
+            Ok(Fate::Expired) => dead(self.failed(asked, reasons::VALID_BEFORE, Some(sent.hash))),
             Ok(Fate::Replaced) => return Ok(None),
             Err(fault) => {
                 debug!(%fault, "the fate of the transaction is still unknown");
@@ -209,7 +272,7 @@ impl ExactFacilitator {
             Fate::Expiring => Look::Waits,
             Fate::Unheard => Look::Nowhere,
             Fate::Paid(hash) => Look::Came(self.settled(asked, hash)),
-            Fate::Expired => Look::Came(self.failed(asked, reasons::VALID_BEFORE, Some(sent.hash))),
+            Fate::Expired => Look::Came(dead(self.failed(asked, reasons::VALID_BEFORE, Some(sent.hash)))),
             Fate::Replaced => Look::Dead,
         })
     }
@@ -242,9 +305,8 @@ impl ExactFacilitator {
         if known || receipt.is_some() {
             return Ok(Fate::Known);
         }
-        if let Some(hash) =
-            self.paid_by_another(endpoint, asked, None, Evidence::Logs { near: sent.head }).await?
-        {
+        let evidence = Evidence::Logs { near: sent.head };
+        if let Made::By(hash) = self.made_at(endpoint, asked, None, evidence).await? {
             return Ok(Fate::Paid(hash));
         }
         // By the chain's own clock, which is the token's: an endpoint that has stopped does not get there.
@@ -269,12 +331,22 @@ impl ExactFacilitator {
         block: Option<u64>,
         evidence: Evidence,
     ) -> Result<Option<B256>, Fault> {
+        Ok(match self.made(asked, block, evidence).await? {
+            Made::By(hash) => Some(hash),
+            Made::Cancelled | Made::No => None,
+        })
+    }
+
+    /// The same, and whether all endpoints say that the payer has withdrawn the authorization.
+    async fn made(&self, asked: &Asked, block: Option<u64>, evidence: Evidence) -> Result<Made, Fault> {
         let each = self.rpc.each().await?;
-        let found = join_all(each.iter().map(|one| self.paid_by_another(one, asked, block, evidence))).await;
-        if let Some(hash) = found.iter().flatten().flatten().next() {
-            return Ok(Some(*hash));
+        let found = join_all(each.iter().map(|one| self.made_at(one, asked, block, evidence))).await;
+        if let Some(made) = found.iter().flatten().find(|made| matches!(made, Made::By(_))) {
+            return Ok(*made);
         }
-        found.into_iter().collect::<Result<Vec<_>, _>>().map(|_| None)
+        let found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let is_cancelled = !found.is_empty() && found.iter().all(|made| *made == Made::Cancelled);
+        Ok(if is_cancelled { Made::Cancelled } else { Made::No })
     }
 
     async fn outcome(&self, entry: &Entry) -> Answer {
@@ -320,7 +392,9 @@ impl ExactFacilitator {
         answer: SettleResponse,
     ) -> SettleResponse {
         let step = Step::Done(answer.clone());
-        let mut written = self.journal.write(asked, seen, step.clone(), self.clock.now()).await;
+        let mut disclosure = seen.map(|entry| entry.disclosure.clone()).unwrap_or_default();
+        let mut written =
+            self.journal.write(asked, seen, step.clone(), disclosure.clone(), self.clock.now()).await;
         for _ in 0..3 {
             let found = match written {
                 Ok(Written::Done(_)) => return answer,
@@ -342,7 +416,11 @@ impl ExactFacilitator {
                 }
                 Some(Step::Sent(_)) | None => {}
             }
-            written = self.journal.write(asked, found.as_ref(), step.clone(), self.clock.now()).await;
+            if let Some(found) = found.as_ref().filter(|_| same) {
+                disclosure = found.disclosure.clone();
+            }
+            let (step, disclosure) = (step.clone(), disclosure.clone());
+            written = self.journal.write(asked, found.as_ref(), step, disclosure, self.clock.now()).await;
         }
         answer
     }
@@ -408,7 +486,7 @@ impl ExactFacilitator {
 
     fn pending(&self, asked: &Asked, sent: &Sent) -> SettleResponse {
         SettleResponse::Pending(PendingSettlement {
-            transaction: id(sent.hash),
+            transaction: Some(id(sent.hash)),
             network: self.network.clone(),
             payer: Some(to_core(asked.authorization.from)),
         })
@@ -421,6 +499,7 @@ impl ExactFacilitator {
             payer: Some(to_core(asked.authorization.from)),
             transaction: hash.map(id),
             network: self.network.clone(),
+            is_dead: false,
         })
     }
 
@@ -431,7 +510,14 @@ impl ExactFacilitator {
     /// A settlement that was refused before anything was sent.
     pub(super) fn refused(&self, Refusal { reason, message, payer }: Refusal) -> SettleResponse {
         let network = self.network.clone();
-        SettleResponse::Failed(SettleFailure { reason, message, payer, transaction: None, network })
+        SettleResponse::Failed(SettleFailure {
+            reason,
+            message,
+            payer,
+            transaction: None,
+            network,
+            is_dead: false,
+        })
     }
 
     pub(super) fn report(&self, asked: &Asked, answer: &Answer) {
@@ -441,7 +527,8 @@ impl ExactFacilitator {
                 info!(%payer, tx = proof.transaction.as_ref().map(tracing::field::display), "settled");
             }
             Ok(SettleResponse::Pending(pending)) => {
-                warn!(%payer, tx = %pending.transaction, "not mined in time: the settlement is pending");
+                let tx = pending.transaction.as_ref().map(tracing::field::display);
+                warn!(%payer, tx, "not mined in time: the settlement is pending");
             }
             Ok(SettleResponse::Failed(failure)) => {
                 let tx = failure.transaction.as_ref().map(tracing::field::display);
@@ -491,9 +578,17 @@ enum Fate {
     Expired,
 }
 
-/// A failure before anything was sent: the caller may try again, here or elsewhere.
+/// A failure before anything was sent now. Whether anything was sent before, [the journal says](ExactFacilitator).
 pub(super) fn unacted(error: &FacilitatorError) -> FacilitatorError {
-    FacilitatorError::new(FacilitatorErrorKind::Unreachable, error.to_string())
+    FacilitatorError::new(FacilitatorErrorKind::NotActed, error.to_string())
+}
+
+/// The failure of what can never move money any more.
+fn dead(mut answer: SettleResponse) -> SettleResponse {
+    if let SettleResponse::Failed(failure) = &mut answer {
+        failure.is_dead = true;
+    }
+    answer
 }
 
 fn id(hash: B256) -> TransactionId {

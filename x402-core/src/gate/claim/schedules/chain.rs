@@ -6,7 +6,7 @@ use shuttle::rand::{Rng, thread_rng};
 
 use super::world::{AtWork, Pause, Process, World, count, lock, one_in};
 use crate::{
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
+    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind, SettleRequest},
     payment::{
         Payment, PendingSettlement, Receipt, SettleFailure, SettleResponse, Supported, TransactionId,
         VerifyResponse,
@@ -50,7 +50,7 @@ impl Chain {
     }
 
     fn transaction(&self) -> TransactionId {
-        format!("0x{}", self.sent).parse().expect("a transaction id")
+        format!("0x{:064x}", self.sent).parse().expect("a transaction id")
     }
 
     /// What a facilitator does, however often it is asked: it sends a transaction unless one is on its way, or was
@@ -77,7 +77,11 @@ impl Chain {
 
     fn pending(&self, payment: &Payment) -> SettleResponse {
         let network = payment.requirements.network.clone();
-        SettleResponse::Pending(PendingSettlement { transaction: self.transaction(), network, payer: None })
+        SettleResponse::Pending(PendingSettlement {
+            transaction: Some(self.transaction()),
+            network,
+            payer: None,
+        })
     }
 }
 
@@ -107,8 +111,8 @@ impl Facilitator for Remote {
         Ok(VerifyResponse::Valid { payer: None })
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
-        let Self(process) = self;
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let (Self(process), payment) = (self, request.payment);
         count(&process.world.tally.settlements_asked);
         process.note(|| "asks to settle".to_owned());
         let _at_work = AtWork::begin(&process.world);
@@ -138,6 +142,7 @@ fn answer(
             payer: None,
             transaction,
             network: payment.requirements.network.clone(),
+            is_dead: false,
         }))
     };
     if chain.calm {

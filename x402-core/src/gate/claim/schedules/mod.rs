@@ -47,13 +47,14 @@ use super::{
         builder::GateInner,
         capabilities::Capabilities,
         charge::SettleTiming,
+        hooks::Hooks,
         settle::{self, Settled},
         verify::Verified,
     },
     tests::{identity, payment, place},
     *,
 };
-use crate::{facilitator::AnyFacilitator, hooks::HookList};
+use crate::facilitator::AnyFacilitator;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -204,11 +205,13 @@ impl Instance {
             capabilities: Capabilities::watch(facilitator.clone(), runtime.handle()),
             facilitator,
             schemes: Vec::new(),
-            hooks: HookList::default(),
+            hooks: Hooks::default(),
+            limits: Default::default(),
+            exclusive: Vec::new(),
             request_hooks: Vec::new(),
             v1: true,
             aliases: Vec::new(),
-            claims: Claims::new(store, LEASE, listeners, background),
+            claims: Claims::new(store, LEASE, SPENT_FOR, listeners, background),
             idempotency: Default::default(),
             paywall: None,
             settling: watch::Sender::new(0),
@@ -305,7 +308,7 @@ impl Instance {
                 mem::forget(unheard);
                 self.end(settled, ending).await
             }
-            SettleTiming::AfterHandler if verified.is_held() => {
+            SettleTiming::AfterHandler if verified.may_be_made() => {
                 let settled = self.settle(verified).await?;
                 self.handle().await;
                 self.end(settled, ending).await

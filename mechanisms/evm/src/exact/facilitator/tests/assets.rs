@@ -24,7 +24,7 @@ async fn only_known_tokens_are_settled() {
     assert!(refusal.payer.is_some());
     let message = refusal.message.unwrap();
     assert!(message.contains(&OTHER.to_string()) && message.contains("allow_token"), "{message}");
-    assert_eq!(reason_of(facilitator.settle(&strange).await.unwrap()), reasons::ASSET_NOT_ALLOWED);
+    assert_eq!(reason_of(facilitator.settle((&strange).into()).await.unwrap()), reasons::ASSET_NOT_ALLOWED);
     assert_eq!(calls.load(Ordering::SeqCst), 0, "the chain was not asked");
 
     for facilitator in [facilitator.allow_token(OTHER), counting(&calls).any_token()] {
@@ -41,9 +41,9 @@ async fn an_unknown_token_is_not_the_first_reason() {
     let facilitator = over(&Node::default(), |_, _| None);
     let mut strange = payment_in(OTHER, authorization_of(0, NOW + 60));
     strange.payload.payload = json!({});
-    assert_eq!(reason_of(facilitator.settle(&strange).await.unwrap()), Reason::INVALID_PAYLOAD);
+    assert_eq!(reason_of(facilitator.settle((&strange).into()).await.unwrap()), Reason::INVALID_PAYLOAD);
     strange.requirements.scheme = "upto".into();
-    assert_eq!(reason_of(facilitator.settle(&strange).await.unwrap()), reasons::SCHEME);
+    assert_eq!(reason_of(facilitator.settle((&strange).into()).await.unwrap()), reasons::SCHEME);
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn gas_is_bounded() {
             }
             _ => None,
         }));
-        let answer = facilitator.settle(&payment()).await.unwrap();
+        let answer = facilitator.settle((&payment()).into()).await.unwrap();
         let Some(limit) = limit else {
             assert_eq!(reason_of(answer), reasons::SIMULATION_FAILED, "{wallet} {estimate}");
             assert!(node.hashes().is_empty());

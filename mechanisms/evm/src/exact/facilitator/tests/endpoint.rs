@@ -34,7 +34,7 @@ async fn time_is_bounded_exactly() {
                 VerifyResponse::Valid { .. } => None,
                 VerifyResponse::Invalid(refusal) => Some(refusal.reason),
             };
-            let settled = match facilitator.settle(&payment).await.unwrap() {
+            let settled = match facilitator.settle((&payment).into()).await.unwrap() {
                 SettleResponse::Settled(_) => None,
                 other => Some(reason_of(other)),
             };
@@ -73,7 +73,7 @@ async fn an_endpoint_in_trouble_refuses_nobody() {
                 assert!(error.to_string().contains("eip155:84532"), "{error}");
             }
             if method != "eth_call" {
-                let error = facilitator.settle(&payment()).await.unwrap_err();
+                let error = facilitator.settle((&payment()).into()).await.unwrap_err();
                 assert!(!error.may_have_acted(), "{method} {trouble:?}: {error}");
             }
             assert!(node.hashes().is_empty());
@@ -103,7 +103,7 @@ async fn a_chain_without_a_base_fee_gets_a_legacy_transaction() {
         let node = Node::default();
         let facilitator =
             over(&node, move |method, _| if method == "eth_feeHistory" { reply.clone() } else { None });
-        hash_of(facilitator.settle(&payment()).await.unwrap());
+        hash_of(facilitator.settle((&payment()).into()).await.unwrap());
         let first = node.sent.lock().unwrap()[0][0];
         assert_eq!(first >= 0xc0, legacy, "{first:#x}");
     }

@@ -101,6 +101,7 @@ impl Node {
                 json!({ "oldestBlock": "0x1", "baseFeePerGas": ["0x7", "0x7"], "gasUsedRatio": [0.5], "reward": [["0x1"]] })
             }
             "eth_gasPrice" => json!("0x9"),
+            "eth_getBalance" => json!("0xffffffffffffff"),
             "eth_getTransactionCount" => json!("0x5"),
             "eth_sendRawTransaction" => json!(self.take(parameters)),
             "eth_getTransactionByHash" => Value::Null,

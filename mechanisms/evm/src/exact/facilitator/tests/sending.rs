@@ -20,11 +20,13 @@ async fn a_send_of_unknown_outcome_is_pending_and_repeated_byte_for_byte() {
             _ => None,
         }
     });
-    let SettleResponse::Pending(pending) = facilitator.settle(&payment()).await.unwrap() else { panic!() };
-    let hash = hash_of(facilitator.settle(&payment()).await.unwrap());
-    assert_eq!(hash, pending.transaction.to_string());
+    let SettleResponse::Pending(pending) = facilitator.settle((&payment()).into()).await.unwrap() else {
+        panic!()
+    };
+    let hash = hash_of(facilitator.settle((&payment()).into()).await.unwrap());
+    assert_eq!(hash, pending.transaction.unwrap().to_string());
     assert_eq!(node.hashes().len(), 1);
-    assert_eq!(hash_of(facilitator.settle(&payment()).await.unwrap()), hash);
+    assert_eq!(hash_of(facilitator.settle((&payment()).into()).await.unwrap()), hash);
     assert_eq!(sends.load(Ordering::SeqCst), 2);
 }
 
@@ -45,7 +47,7 @@ async fn a_send_that_broke_but_arrived_is_settled() {
                 _ => None,
             }
         });
-        hash_of(facilitator.settle(&payment()).await.unwrap());
+        hash_of(facilitator.settle((&payment()).into()).await.unwrap());
         assert_eq!(node.hashes().len(), 1);
     }
 }
@@ -63,13 +65,13 @@ async fn a_nonce_that_is_taken_is_replaced_once() {
         }
         _ => None,
     });
-    hash_of(facilitator.settle(&payment()).await.unwrap());
+    hash_of(facilitator.settle((&payment()).into()).await.unwrap());
     assert_eq!(node.hashes().len(), 1);
 
     let facilitator = over(&Node::default(), |method, _| {
         (method == "eth_sendRawTransaction").then_some(Reply::Error(-32000, "nonce too low"))
     });
-    assert!(!facilitator.settle(&payment()).await.unwrap_err().may_have_acted());
+    assert!(!facilitator.settle((&payment()).into()).await.unwrap_err().may_have_acted());
 }
 
 /// The endpoint takes the transaction whatever it says, and does not find it again: only words that rule that out
@@ -117,7 +119,7 @@ async fn only_certain_words_prove_that_nothing_was_sent() {
                     _ => None,
                 }
             });
-            let answer = facilitator.settle(&payment()).await;
+            let answer = facilitator.settle((&payment()).into()).await;
             let case = format!("{send:?} {lookup:?}: {answer:?}");
             if certain && at == 0 {
                 assert!(!answer.unwrap_err().may_have_acted(), "{case}");
@@ -125,8 +127,8 @@ async fn only_certain_words_prove_that_nothing_was_sent() {
             }
             let Ok(SettleResponse::Pending(pending)) = answer else { panic!("{case}") };
             mined.store(true, Ordering::SeqCst);
-            let hash = hash_of(facilitator.settle(&payment()).await.unwrap());
-            assert_eq!(hash, pending.transaction.to_string(), "{case}");
+            let hash = hash_of(facilitator.settle((&payment()).into()).await.unwrap());
+            assert_eq!(hash, pending.transaction.unwrap().to_string(), "{case}");
             assert_eq!(node.hashes().len(), 1, "{case}");
         }
     }
