@@ -55,10 +55,10 @@ async fn one_payment_settles_once_however_often_it_comes() {
     // Other requirements are not met by it.
     payment.requirements.pay_to = chain::stranger().address().to_string().parse().unwrap();
     refused_settle(&facilitator, &payment, &reasons::RECIPIENT_MISMATCH).await;
-    // A facilitator that knows nothing of it finds it on chain.
+    // A facilitator that knows nothing of it finds it on chain, and cannot know who was told of it.
     let payment =
         facilitator_of(&chain).settle((&Payment { requirements: requirements(), ..payment }).into()).await;
-    assert_eq!(settled(payment.unwrap()), hash);
+    assert_eq!(made_elsewhere(payment.unwrap()), hash);
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn of_many_authorizations_with_one_nonce_one_settles() {
         match answer {
             SettleResponse::Settled(_) => {
                 hashes.push(hash_of(&answer));
-                assert_eq!(settled(anew), hash_of(&answer));
+                assert_eq!(made_elsewhere(anew), hash_of(&answer));
             }
             SettleResponse::Failed(failure) => {
                 assert_eq!(failure.reason, reasons::NONCE_ALREADY_USED);

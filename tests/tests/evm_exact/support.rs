@@ -146,6 +146,13 @@ pub(crate) fn settled(answer: SettleResponse) -> B256 {
     hash_of(&answer)
 }
 
+/// Made by a transaction that the facilitator's journal knows nothing of: no success for whoever asks without a key.
+pub(crate) fn made_elsewhere(answer: SettleResponse) -> B256 {
+    let SettleResponse::Failed(failure) = &answer else { panic!("{answer:?}") };
+    assert_eq!((&failure.reason, failure.is_dead), (&Reason::PAID_BY_THIRD_PARTY, false));
+    hash_of(&answer)
+}
+
 /// Refused by both, for this reason, and nothing was sent.
 pub(crate) async fn refused(facilitator: &ExactFacilitator, payment: &Payment, reason: &Reason) {
     match facilitator.verify(payment).await.unwrap() {

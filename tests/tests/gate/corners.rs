@@ -44,7 +44,7 @@ async fn what_the_gate_refuses_no_route_gives_away(stack: Stack) {
 async fn a_pending_payment_stays_pending_while_nobody_answers(stack: Stack) {
     // Of a transaction that is on its way is asked twice.
     for (status, begins) in [(503, &[Act::Pending, Act::Pending][..]), (502, &[Act::Fail(Kind::NoAnswer)])] {
-        let fails = [Act::Fail(Kind::Unreachable), Act::Fail(Kind::Rejected), Act::Yes];
+        let fails = [Act::Fail(Kind::Unreachable), Act::Fail(Kind::NotActed), Act::Yes];
         let script = Script::new().on_settle(begins.iter().cloned().chain(fails));
         let shop = Shop::open(stack, script).await;
         let payment = shop.v2("/cheap").await;

@@ -20,7 +20,9 @@ mod config;
 mod corners;
 mod debts;
 mod deliveries;
+mod doubt;
 mod fields;
+mod foreign;
 mod grpc;
 mod hooks;
 mod hostile;
@@ -54,7 +56,9 @@ fn main() -> std::process::ExitCode {
         corners::CASES,
         debts::CASES,
         deliveries::CASES,
+        doubt::CASES,
         fields::CASES,
+        foreign::CASES,
         grpc::CASES,
         hooks::CASES,
         hostile::CASES,

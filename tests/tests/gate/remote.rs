@@ -88,7 +88,9 @@ async fn a_settlement_that_is_no_yes_is_none_and_the_same_payment_can_ask_again(
         far.reply(&Behave, &Behave);
         assert_sold(&far.pay(&payment).await, "/cheap");
         let after = far.counts();
-        assert_eq!((after.1 - before.1, after.2 - before.2), (1, 2), "{case:?}: verified once");
+        // What a gateway may have said is asked again at once.
+        let asked = if matches!(&case, Say(500.., body) if !body.contains("success")) { 4 } else { 2 };
+        assert_eq!((after.1 - before.1, after.2 - before.2), (1, asked), "{case:?}: verified once");
     }
     let payment = far.payment().await;
     far.reply(
