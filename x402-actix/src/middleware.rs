@@ -14,6 +14,7 @@ use actix_web::{
     body::{BodySize, BoxBody, EitherBody, MessageBody},
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
     error::InternalError,
+    http::header,
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -161,6 +162,15 @@ where
 struct Upload<'a>(&'a mut ServiceRequest);
 
 impl RequestBody for Upload<'_> {
+    // Its payload does not tell. In HTTP/1.1 headers do, and elsewhere what asks for something sends nothing unless it says
+    // how much.
+    fn is_empty(&self) -> bool {
+        let framed = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+        let asks = [actix_web::http::Method::GET, actix_web::http::Method::HEAD].contains(self.0.method());
+        (asks || self.0.version() <= actix_web::http::Version::HTTP_11)
+            && !framed.iter().any(|name| self.0.headers().contains_key(name))
+    }
+
     async fn read(&mut self, limit: usize) -> Result<Bytes, Unread> {
         let (mut payload, mut read) = (self.0.take_payload(), Vec::new());
         while let Some(piece) = payload.next().await {

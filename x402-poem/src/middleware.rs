@@ -92,6 +92,10 @@ async fn charged<E: Endpoint>(inner: &E, route: PricedRoute, mut request: Reques
 struct Upload(poem::Body);
 
 impl RequestBody for Upload {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     async fn read(&mut self, limit: usize) -> std::result::Result<Bytes, Unread> {
         let read = whole(mem::take(&mut self.0), limit).await?.to_bytes();
         self.0 = read.clone().into();

@@ -18,6 +18,7 @@ pub(crate) struct Uploads(Option<Arc<dyn Any + Send + Sync>>);
 struct Rebuilding<B> {
     read: fn(B, usize) -> Reading,
     rebuild: fn(Bytes) -> B,
+    is_empty: fn(&B) -> bool,
 }
 
 impl<B> Clone for Rebuilding<B> {
@@ -36,7 +37,7 @@ impl Uploads {
         let read = |body: B, limit| -> Reading {
             Box::pin(async move { whole(body, limit).await.map(|(bytes, _)| bytes) })
         };
-        Self(Some(Arc::new(Rebuilding { read, rebuild })))
+        Self(Some(Arc::new(Rebuilding { read, rebuild, is_empty: B::is_end_stream })))
     }
 
     pub(crate) fn upload<B: 'static>(&self, body: B) -> Upload<B> {
@@ -69,8 +70,12 @@ impl<B: Send + 'static> RequestBody for Upload<B> {
         self.rebuilding.is_some()
     }
 
+    fn is_empty(&self) -> bool {
+        matches!((&self.body, self.rebuilding), (Some(body), Some(Rebuilding { is_empty, .. })) if is_empty(body))
+    }
+
     async fn read(&mut self, limit: usize) -> Result<Bytes, Unread> {
-        let (Some(body), Some(Rebuilding { read, rebuild })) = (self.body.take(), self.rebuilding) else {
+        let (Some(body), Some(Rebuilding { read, rebuild, .. })) = (self.body.take(), self.rebuilding) else {
             return Err(Unread::Broken);
         };
         let bytes = read(body, limit).await?;

@@ -142,7 +142,8 @@ async fn a_settlement_that_was_never_asked_for_spends_nothing(stack: Stack) {
 }
 
 async fn a_facilitator_that_panics_while_settling_keeps_the_payment_claimed(stack: Stack) {
-    let shop = Shop::open(stack, Script::new().on_settle([Act::Panic, Act::Panic, Act::Panic, Act::Yes])).await;
+    let shop =
+        Shop::open(stack, Script::new().on_settle([Act::Panic, Act::Panic, Act::Panic, Act::Yes])).await;
     let payment = shop.v2("/cheap").await;
     let answer = shop.pay("/cheap", &payment).await;
     assert_refused(&answer, 502, "settlement_pending");

@@ -5,13 +5,13 @@ use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     access::{Access, PaymentInfo},
     builder::GateInner,
     charge::{Charge, PaywallOf, SettleTiming},
-    claim::{Identifier, KeptAnswer, Place, Taking},
+    claim::{Identifier, KeptAnswer, Naming, Place, Taking},
     event, grpc,
     idempotency::{Idempotency, Identifiers},
     limits::heard,
@@ -55,6 +55,8 @@ struct Ticket {
     version: Version,
     speech: Speech,
     state: Paid,
+    /// What the request's body takes of the room for all of them, until it is answered.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What a payment gets its request.
@@ -127,12 +129,12 @@ pub(super) async fn admit(
         Err(error) => Err(Refusal::unknown_version(&error)),
     };
     match outcome {
-        Ok(Admitted::ToHandler(state)) => {
+        Ok((Admitted::ToHandler(state), room)) => {
             let (gate, priced) = (gate.clone(), priced.clone());
-            let ticket = Ticket { gate, priced, version: asked.version, speech, state };
+            let ticket = Ticket { gate, priced, version: asked.version, speech, state, _room: room };
             Ok(Pass { ticket: Some(Box::new(ticket)) })
         }
-        Ok(Admitted::ToAnswer(answer)) => {
+        Ok((Admitted::ToAnswer(answer), _)) => {
             event::replayed();
             Err(answer.again().unwrap_or_else(|| Refusal::not_kept().encode(Some(&asked))))
         }
@@ -148,36 +150,69 @@ async fn present(
     body: &mut impl RequestBody,
     offer: &Offer,
     presented: &Presented,
-) -> Result<Admitted, Refusal> {
+) -> Result<(Admitted, Option<OwnedSemaphorePermit>), Refusal> {
     let id = identifier(&priced.charge, speech, presented)?;
     let name = id.as_ref().map(|id| Identifier::id(&gate.origin, id));
     let candidates = Matched::find(gate, offer, presented, name.as_deref()).await?;
     let options = offer.requirements().cloned().collect();
     let place = Place::new(&gate.origin, priced.cost, request, options);
-    let identifier = match &id {
-        None => None,
-        Some(id) => {
-            let body = upload(gate, request, body).await?;
-            Some(Identifier::new(&gate.origin, id, place.digest(&body)))
-        }
-    };
-    pay(gate, priced, &place, identifier, candidates).await
+    let mut named =
+        Named { gate, id, place: &place, body, length: declared(request), room: None, request: None };
+    if named.length.is_some_and(|length| gate.idempotency.longest_request < length) && named.id.is_some() {
+        return Err(Refusal::unread(Unread::TooLong, gate.idempotency));
+    }
+    let state = pay(gate, priced, &mut named, candidates).await?;
+    Ok((state, named.room))
 }
 
-/// The whole body of a request.
-async fn upload(
-    gate: &GateInner,
-    request: RequestView<'_>,
-    body: &mut impl RequestBody,
-) -> Result<Bytes, Refusal> {
-    let Idempotency { longest_request: limit, read_within, .. } = gate.idempotency;
-    let length =
-        request.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let read = match length {
-        Some(length) if limit < length => Err(Unread::TooLong),
-        _ => timeout(read_within, body.read(limit)).await.unwrap_or(Err(Unread::TooSlow)),
-    };
-    read.map_err(|why| Refusal::unread(why, gate.idempotency))
+/// How long the body of a request is, by its own word.
+fn declared(request: RequestView<'_>) -> Option<usize> {
+    request.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
+}
+
+/// What a client calls its request, and the request as far as it was read. Its body is read once, when its payment was
+/// found good: a stranger's garbage must not fill the memory.
+struct Named<'a, B> {
+    gate: &'a GateInner,
+    id: Option<PaymentId>,
+    place: &'a Place,
+    body: &'a mut B,
+    length: Option<usize>,
+    /// What its body takes of the room for all of them.
+    room: Option<OwnedSemaphorePermit>,
+    /// A digest of the request, once it was read.
+    request: Option<String>,
+}
+
+impl<B: RequestBody> Named<'_, B> {
+    /// What is known of the name so far.
+    fn naming(&self) -> Naming {
+        match (&self.id, &self.request) {
+            (None, _) => Naming::None,
+            (Some(id), None) if self.body.is_empty() => {
+                let request = self.place.digest(&[]);
+                Naming::Known(Identifier::new(&self.gate.origin, id, request), self.gate.idempotency.keep_for)
+            }
+            (Some(id), None) => Naming::Unread(Identifier::id(&self.gate.origin, id)),
+            (Some(id), Some(request)) => {
+                let identifier = Identifier::new(&self.gate.origin, id, request.clone());
+                Naming::Known(identifier, self.gate.idempotency.keep_for)
+            }
+        }
+    }
+
+    /// Reads the request, where it was not read yet.
+    async fn read(&mut self) -> Result<(), Refusal> {
+        let Idempotency { longest_request: limit, read_within, .. } = self.gate.idempotency;
+        let refused = |why| Refusal::unread(why, self.gate.idempotency);
+        if self.request.is_none() {
+            let room = self.gate.uploads.take(self.length.map_or(limit, |length| length.min(limit)));
+            self.room = Some(timeout(read_within, room).await.map_err(|_| Refusal::no_room())?);
+            let read = timeout(read_within, self.body.read(limit)).await.unwrap_or(Err(Unread::TooSlow));
+            self.request = Some(self.place.digest(&read.map_err(refused)?));
+        }
+        Ok(())
+    }
 }
 
 /// What the client calls what it pays for.
@@ -207,19 +242,24 @@ fn identifier(charge: &Charge, speech: Speech, presented: &Presented) -> Result<
 async fn pay(
     gate: &Arc<GateInner>,
     priced: &Priced,
-    place: &Place,
-    identifier: Option<Identifier>,
+    named: &mut Named<'_, impl RequestBody>,
     candidates: Vec<Matched>,
 ) -> Result<Admitted, Refusal> {
     let mut refused = None;
     for candidate in candidates {
-        let identifier = identifier.clone().map(|identifier| (identifier, gate.idempotency.keep_for));
-        let claim = match gate.claims.take(candidate, place.clone(), identifier).await? {
+        let mut taking = gate.claims.take(candidate, named.place.clone(), named.naming()).await?;
+        if let Taking::Unread(matched) = taking {
+            named.read().await?;
+            taking = gate.claims.take(*matched, named.place.clone(), named.naming()).await?;
+        }
+        let claim = match taking {
             Taking::Claimed(claim) => claim,
             Taking::Answered(answer) => return Ok(Admitted::ToAnswer(answer)),
+            Taking::Unread(_) => return Err(Refusal::in_progress()),
         };
         match Verified::verify(gate, claim).await {
             Ok(verified) => {
+                let verified = name(named, verified).await?;
                 return Ok(Admitted::ToHandler(match priced.charge.timing {
                     SettleTiming::BeforeHandler => {
                         Paid::Settled(Settled::settle(gate, verified).await?.serving().await?)
@@ -238,6 +278,20 @@ async fn pay(
         }
     }
     Err(refused.unwrap_or_else(Refusal::unpaid))
+}
+
+/// Reads what the payment's client calls what it is for, if that was not done yet, and binds it.
+async fn name(named: &mut Named<'_, impl RequestBody>, verified: Verified) -> Result<Verified, Refusal> {
+    if verified.claim().is_identified() || named.id.is_none() {
+        return Ok(verified);
+    }
+    if let Err(refusal) = named.read().await {
+        return Err(verified.into_claim().refused(refusal).await);
+    }
+    match named.naming() {
+        Naming::Known(identifier, keep_for) => verified.name(identifier, keep_for).await,
+        Naming::None | Naming::Unread(_) => Ok(verified),
+    }
 }
 
 impl Pass {

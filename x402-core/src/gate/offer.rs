@@ -241,6 +241,11 @@ pub(super) struct Matched {
 }
 
 impl Matched {
+    /// One that was not claimed after all.
+    pub(super) fn new(payment: Option<Box<Payment>>, identity: PaymentIdentity) -> Self {
+        Self { payment, identity }
+    }
+
     /// The options the payment may mean, best first, and what its client calls what it is for, `id`, if anything. Version 2 says which; version 1 names only scheme and network,
     /// so its content decides, and where that is the same for several, each may be the one.
     pub(super) async fn find(

@@ -235,6 +235,13 @@ impl Refusal {
         }
     }
 
+    /// Other requests that have to be read whole take all the room there is for them.
+    pub(super) fn no_room() -> Self {
+        Self::not_ready(
+            "too many requests with payment identifiers are being read; nothing was charged, send the same again shortly",
+        )
+    }
+
     /// The money moved, and the handler's answer broke off before it left.
     pub(super) fn broken_answer() -> Self {
         tracing::error!("a handler's answer broke off after its payment was settled; it is owed");

@@ -33,6 +33,11 @@ pub trait RequestBody {
         true
     }
 
+    /// Whether there is surely none: then nothing has to be read. `false` says nothing.
+    fn is_empty(&self) -> bool {
+        false
+    }
+
     /// Reads the whole of it, and keeps it for the handler. Trailers are left out.
     ///
     /// # Errors
@@ -42,6 +47,10 @@ pub trait RequestBody {
 
 /// A body that was read already.
 impl RequestBody for Bytes {
+    fn is_empty(&self) -> bool {
+        Bytes::is_empty(self)
+    }
+
     async fn read(&mut self, limit: usize) -> Result<Bytes, Unread> {
         if self.len() > limit { Err(Unread::TooLong) } else { Ok(self.clone()) }
     }

@@ -1,6 +1,13 @@
 //! Verifying: from a claimed payment to one that will settle.
 
-use super::{builder::GateInner, claim::Claim, event, refusal::Refusal};
+use std::time::Duration;
+
+use super::{
+    builder::GateInner,
+    claim::{Claim, Identifier},
+    event,
+    refusal::Refusal,
+};
 use crate::{
     address::Address,
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind},
@@ -47,6 +54,12 @@ impl Verified {
     /// known before anything is served for it.
     pub(super) fn may_be_made(&self) -> bool {
         self.claim.is_held() || self.found == Found::Used
+    }
+
+    /// The same, once it is known what its client calls what it is for.
+    pub(super) async fn name(self, identifier: Identifier, keep_for: Duration) -> Result<Self, Refusal> {
+        let Self { claim, found } = self;
+        Ok(Self { claim: claim.name(identifier, keep_for).await?, found })
     }
 
     pub(super) fn claim(&self) -> &Claim {

@@ -1,4 +1,4 @@
-//! Uploads are read to their end before their payment is looked at, where they come with a name.
+//! Uploads are read to their end before they are answered, where they come with a name and their payment is good.
 
 use super::*;
 
@@ -6,6 +6,8 @@ pub const CASES: &[Case] = &[
     case!(an_upload_is_read_only_with_an_identifier),
     case!(an_upload_that_breaks_off_is_refused).http1(),
     case!(an_upload_that_takes_too_much_or_too_long_is_refused).http1(),
+    case!(an_upload_is_not_read_for_a_payment_that_is_not_good),
+    case!(uploads_wait_for_room_and_are_then_refused).http1(),
 ];
 
 async fn an_upload_is_read_only_with_an_identifier(stack: Stack) {
@@ -64,7 +66,7 @@ async fn an_upload_that_breaks_off_is_refused(stack: Stack) {
             assert_eq!(Answer::parse(&came).unwrap().status, 400, "{}", String::from_utf8_lossy(&came));
         }
     }
-    assert_eq!(shop.counts(), (0, 0, 0));
+    assert_eq!((shop.visits.get(), shop.script.settle_calls()), (0, 0));
     assert_sold(&shop.post("/echo", &payment, "hello").await, "/echo");
 }
 
@@ -89,6 +91,63 @@ async fn an_upload_that_takes_too_much_or_too_long_is_refused(stack: Stack) {
     for slow in ["content-length: 10\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
         assert_refused(&begin(slow).await, 408, "request_too_slow");
     }
-    assert_eq!(shop.counts(), (0, 0, 0));
+    assert_eq!((shop.visits.get(), shop.script.settle_calls()), (0, 0));
     assert_sold(&shop.post("/echo", &payment, "hello").await, "/echo");
+}
+
+/// A stranger's payment costs a question, and no memory.
+async fn an_upload_is_not_read_for_a_payment_that_is_not_good(stack: Stack) {
+    let shop = open(stack, Script::new().on_verify([Act::No("insufficient_funds"), Act::Yes])).await;
+    let payment = shop.named("/echo", ID).await;
+    if stack.wire == Wire::Http1 {
+        // It is answered while its body is still to come.
+        let request = format!(
+            "POST /echo HTTP/1.1\r\nhost: service.test\r\npayment-signature: {}\r\ncontent-length: 1000000\r\n\r\nhello",
+            encoded(&payment)
+        );
+        let mut connection = shop.serving.connect(request.as_bytes()).await.unwrap();
+        let mut came = Vec::new();
+        while !came.ends_with(b"}") {
+            assert_ne!(connection.read_buf(&mut came).await.unwrap(), 0);
+        }
+        assert_refused(&Answer::parse(&came).unwrap(), 402, "insufficient_funds");
+    } else {
+        assert_refused(&shop.post("/echo", &payment, "hello").await, 402, "insufficient_funds");
+    }
+    assert_eq!(shop.counts(), (0, 1, 0));
+    // Neither the payment nor its name is taken.
+    let first = shop.post("/echo", &payment, "hello").await;
+    assert_sold(&first, "/echo");
+    assert_again(&shop.post("/echo", &payment, "hello").await, &first);
+    // The same name with another payment is known without reading it, or asking anybody.
+    let verified = shop.script.verify_calls();
+    let other = shop.named("/echo", ID).await;
+    assert_refused(&shop.post("/echo", &other, "hello").await, 409, "payment_identifier_conflict");
+    assert_refused(&shop.post("/echo", &payment, "other").await, 409, "payment_identifier_conflict");
+    assert_eq!((shop.visits.get(), shop.script.verify_calls()), (1, verified));
+}
+
+async fn uploads_wait_for_room_and_are_then_refused(stack: Stack) {
+    let limits = Idempotency::default()
+        .longest_request(4096)
+        .all_requests(4096)
+        .read_within(Duration::from_millis(300));
+    let script = Script::new().on_settle([Act::Wait, Act::Yes]);
+    let shop = open_with(stack, script, |gate| gate.idempotency(limits)).await;
+    let (first, second) =
+        (shop.named("/echo", ID).await, shop.named("/echo", "another-id-of-a-client").await);
+    // It has all the room until it is answered.
+    let long = "x".repeat(4096);
+    let answered = shop.post("/echo", &first, &long);
+    let (first_answer, ()) = tokio::join!(answered, async {
+        shop.script.settle_begun(1).await;
+        let refused = shop.post("/echo", &second, "hello").await;
+        assert_refused(&refused, 503, "payment_unavailable");
+        assert!(refused.header("retry-after").is_some());
+        assert_eq!((shop.visits.get(), shop.script.settle_calls()), (1, 1));
+        shop.script.let_go();
+    });
+    assert_sold(&first_answer, "/echo");
+    assert_sold(&shop.post("/echo", &second, "hello").await, "/echo");
+    assert_eq!(shop.script.settle_calls(), 2);
 }

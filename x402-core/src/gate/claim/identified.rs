@@ -159,6 +159,16 @@ impl Claims {
         Err(Refusal::in_progress())
     }
 
+    /// Whether this name stands for another payment than that of this key.
+    pub(super) async fn is_bound_elsewhere(&self, id: &str, payment: &Key) -> Result<bool, Refusal> {
+        let key = Key::new(SPACE, id);
+        let Some(stored) = self.load(&key).await.map_err(|error| Refusal::store(&error))? else {
+            return Ok(false);
+        };
+        let binding = Binding::read(&stored.state).map_err(|error| Refusal::store(&error))?;
+        Ok(binding.payment != payment.id && self.stands(&binding).await?)
+    }
+
     /// Whether a binding says something still, by the record of its payment. Where somebody who is not at work any more
     /// holds that, they lose it here.
     async fn stands(&self, binding: &Binding) -> Result<bool, Refusal> {

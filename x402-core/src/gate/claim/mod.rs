@@ -125,16 +125,15 @@ impl Claims {
         })
     }
 
-    /// Claims a payment, or says why it cannot be had. `identifier`: what its client calls what it is for, and for how
-    /// long that is to be known.
+    /// Claims a payment, or says why it cannot be had.
     pub(super) async fn take(
         self: &Arc<Self>,
         matched: Matched,
         place: Place,
-        identifier: Option<(Identifier, Duration)>,
+        naming: Naming,
     ) -> Result<Taking, Refusal> {
         let (payment, identity) = matched.into_parts();
-        self.take_as(payment, identity, place, identifier).await
+        self.take_as(payment, identity, place, naming).await
     }
 
     /// A client that goes away meanwhile leaves no claim behind.
@@ -143,10 +142,10 @@ impl Claims {
         payment: Option<Box<Payment>>,
         identity: PaymentIdentity,
         place: Place,
-        identifier: Option<(Identifier, Duration)>,
+        naming: impl Into<Naming>,
     ) -> Result<Taking, Refusal> {
-        let this = self.clone();
-        let claim = self.detached(async move { this.claim_as(payment, identity, place, identifier).await });
+        let (this, naming) = (self.clone(), naming.into());
+        let claim = self.detached(async move { this.claim_as(payment, identity, place, naming).await });
         claim.await.unwrap_or_else(|| Err(Refusal::in_progress()))
     }
 
@@ -159,7 +158,7 @@ impl Claims {
     ) -> Result<Claim, Refusal> {
         match self.take_as(payment, identity, place, None).await? {
             Taking::Claimed(claim) => Ok(claim),
-            Taking::Answered(_) => unreachable!("nobody named it"),
+            Taking::Answered(_) | Taking::Unread(_) => unreachable!("nobody named it"),
         }
     }
 
@@ -168,13 +167,23 @@ impl Claims {
         payment: Option<Box<Payment>>,
         identity: PaymentIdentity,
         place: Place,
-        identifier: Option<(Identifier, Duration)>,
+        naming: impl Into<Naming>,
     ) -> Result<Taking, Refusal> {
         let store_failed = |error: StoreError| Refusal::store(&error);
         let key = key(&identity);
-        let bound = identifier.map(|(identifier, keep_for)| {
-            Bound::new(Identified::new(identifier, identity.fingerprint.clone()), &key, keep_for)
-        });
+        let (bound, unread) = match naming.into() {
+            Naming::None => (None, None),
+            Naming::Unread(id) => (None, Some(id)),
+            Naming::Known(identifier, keep_for) => {
+                let identified = Identified::new(identifier, identity.fingerprint.clone());
+                (Some(Bound::new(identified, &key, keep_for)), None)
+            }
+        };
+        if let Some(id) = &unread
+            && self.is_bound_elsewhere(id, &key).await?
+        {
+            return Err(Refusal::identifier_taken());
+        }
         let identified = bound.as_ref().map(|bound| &bound.identified);
         let mut found = match payment {
             Some(_) => None,
@@ -184,7 +193,11 @@ impl Claims {
         // Whoever lost to somebody who is done by now has another chance.
         for _ in 0..ATTEMPTS {
             let seen = found.as_ref().map(|found| found.stamp);
-            let held = match found.as_ref().map(|stored| self.standing(stored, identified)).transpose()? {
+            let standing = found.as_ref().map(|stored| self.standing(stored, identified, unread.as_deref()));
+            let held = match standing.transpose()? {
+                Some(Standing::Unread) => {
+                    return Ok(Taking::Unread(Box::new(Matched::new(payment, identity))));
+                }
                 Some(Standing::Answered(answer)) => return Ok(Taking::Answered(answer)),
                 Some(Standing::Held(held)) => Some(held),
                 Some(Standing::Free) | None => None,
@@ -200,7 +213,7 @@ impl Claims {
                     let taken =
                         Taken { payment, fingerprint, payer, place, bound, key, seen_unused, left, after };
                     let entry = Entry::Claimed { identified: identified.cloned() };
-                    (taken, entry, self.lease + Duration::from_secs(MARGIN))
+                    (taken, entry, claimed_for(self.lease))
                 }
                 Some(held) if held.fingerprint != identity.fingerprint => {
                     return Err(Refusal::held_elsewhere());
@@ -264,11 +277,22 @@ impl Claims {
     }
 
     /// What a record says of a payment that is presented, and of what its client calls what it is for.
-    fn standing(&self, stored: &Stored, asked: Option<&Identified>) -> Result<Standing, Refusal> {
+    /// `unread`: its name, where the request that is so called has not been read yet.
+    fn standing(
+        &self,
+        stored: &Stored,
+        asked: Option<&Identified>,
+        unread: Option<&str>,
+    ) -> Result<Standing, Refusal> {
         let at_work = stored.age < self.lease;
         let entry = Entry::read(&stored.state).map_err(|error| Refusal::store(&error))?;
         if matches!(entry, Entry::Claimed { .. }) && !at_work {
             return Ok(Standing::Free);
+        }
+        if let (Some(by), Some(id)) = (entry.identified(), unread)
+            && by.is(id)
+        {
+            return Ok(Standing::Unread);
         }
         if let (Some(by), Some(asked)) = (entry.identified(), asked)
             && by.contradicts(asked)
@@ -291,6 +315,11 @@ impl Claims {
     }
 }
 
+/// How long the record of a payment at work is kept without being renewed.
+fn claimed_for(lease: Duration) -> Duration {
+    lease + Duration::from_secs(MARGIN)
+}
+
 fn key(identity: &PaymentIdentity) -> Key {
     Key::new(SPACE, identity.key.clone())
 }
@@ -309,6 +338,23 @@ pub(super) enum Taking {
     Claimed(Claim),
     /// It bought this answer, for who asks for the same by the same name.
     Answered(Box<KeptAnswer>),
+    /// It is known by this name already: which request the name stands for must be read first.
+    Unread(Box<Matched>),
+}
+
+/// What a client calls what it pays for.
+pub(super) enum Naming {
+    None,
+    /// This, and the request that is so called has not been read yet: it is read when its payment was found good.
+    Unread(String),
+    /// This, and for how long at least that is to be known.
+    Known(Identifier, Duration),
+}
+
+impl From<Option<(Identifier, Duration)>> for Naming {
+    fn from(known: Option<(Identifier, Duration)>) -> Self {
+        known.map_or(Self::None, |(identifier, keep_for)| Self::Known(identifier, keep_for))
+    }
 }
 
 /// What a record says of a payment that is presented.
@@ -316,6 +362,7 @@ enum Standing {
     Free,
     Held(Box<Held>),
     Answered(Box<KeptAnswer>),
+    Unread,
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use std::{
 use tokio::sync::Mutex;
 
 use super::{
-    Claims, HELD_FOR, KeptAnswer, MARGIN, Place,
+    Claims, HELD_FOR, KeptAnswer, MARGIN, Place, claimed_for,
     entry::{Debt, Entry, Held},
-    identified::{Bound, Identified},
+    identified::{Bound, Identified, Identifier},
     record::{Unwritten, Written},
 };
 use crate::{
@@ -103,6 +103,31 @@ impl Claim {
                 Err(refusal)
             }
         }
+    }
+
+    /// What its client calls what it is for is known by now, since the request was read: it is written into the record
+    /// first, and bound after that, as at the beginning.
+    pub(in crate::gate) async fn name(
+        mut self,
+        identifier: Identifier,
+        keep_for: Duration,
+    ) -> Result<Self, Refusal> {
+        let open = self.open_mut();
+        let identified = Identified::new(identifier, open.taken.fingerprint.clone());
+        open.taken.bound = Some(Bound::new(identified, &open.key, keep_for));
+        let (entry, keep) = match &open.taken.after {
+            After::Held(debt) => (open.held(debt, true), HELD_FOR),
+            _ => (Entry::Claimed { identified: open.identified() }, claimed_for(open.claims.lease)),
+        };
+        let (claims, written, state) = (open.claims.clone(), open.written.clone(), entry.write());
+        let work = async move { claims.rewrite(&mut *written.lock().await, state, keep).await };
+        let ended = || Err(Unwritten::Store(StoreError::unavailable("its runtime has ended")));
+        if let Err(error) = open.claims.detached(work).await.unwrap_or_else(ended) {
+            open.taken.bound = None;
+            let refusal = error.refusal(Refusal::store);
+            return Err(self.refused(refusal).await);
+        }
+        self.bind(false).await
     }
 
     /// Whether its client named what it is for, so that its answer is to be kept.

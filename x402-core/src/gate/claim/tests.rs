@@ -370,6 +370,7 @@ async fn take_for(claims: &Arc<Claims>, key: &str, id: &str, request: &str) -> R
     match claims.claim_as(Some(payment()), identity(key, "x"), place(1, "/"), identifier).await {
         Ok(Taking::Claimed(claim)) => Ok(claim),
         Ok(Taking::Answered(_)) => Err("answered"),
+        Ok(Taking::Unread(_)) => unreachable!("it was read"),
         Err(refusal) => Err(refusal.name()),
     }
 }

@@ -48,6 +48,7 @@ use super::{
         capabilities::Capabilities,
         charge::SettleTiming,
         hooks::Hooks,
+        idempotency::Uploads,
         settle::{self, Settled},
         verify::Verified,
     },
@@ -213,6 +214,7 @@ impl Instance {
             aliases: Vec::new(),
             claims: Claims::new(store, LEASE, SPENT_FOR, listeners, background),
             idempotency: Default::default(),
+            uploads: Uploads::new(Default::default()),
             paywall: None,
             settling: watch::Sender::new(0),
             runtime: runtime.handle().clone(),
@@ -289,9 +291,22 @@ impl Instance {
         // Nothing that is asked for matches it any more: its place may have another price by now.
         let outdated = one_in(3) && claims.known(&identity, None).await? == Known::Resumable;
         let payment = (!outdated).then_some(payment);
-        let taking = claims.take_as(payment, identity, place(1, "/"), named).await?;
+        // Where there is a body, it is read when the payment was found good.
+        let late = named.clone().filter(|_| one_in(2));
+        let naming = match &late {
+            Some(_) => Naming::Unread("https://a.b a-name-of-16-letters".to_owned()),
+            None => named.clone().into(),
+        };
+        let taking = match claims.take_as(payment, identity, place(1, "/"), naming).await? {
+            Taking::Unread(matched) => claims.take(*matched, place(1, "/"), named.into()).await?,
+            taking => taking,
+        };
         let Taking::Claimed(claim) = taking else { unreachable!("no answer is kept") };
-        let verified = Verified::verify(&self.gate, claim).await?;
+        let mut verified = Verified::verify(&self.gate, claim).await?;
+        if let Some((identifier, keep_for)) = late.filter(|_| !verified.claim().is_identified()) {
+            self.process.step().await;
+            verified = verified.name(identifier, keep_for).await?;
+        }
         match timing {
             SettleTiming::BeforeHandler => {
                 let settled = self.settle(verified).await?;
