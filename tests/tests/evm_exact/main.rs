@@ -12,6 +12,7 @@ mod restart;
 mod sending;
 mod support;
 mod tokens;
+mod wire;
 
 use support::*;
 
