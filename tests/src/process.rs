@@ -141,13 +141,16 @@ impl FacilitatorBinary {
             ("RUST_LOG", "warn"),
         ];
         let listening = |line: &str| line.split_once("listening on ").map(|(_, url)| url.trim().to_owned());
-        let (process, url) = Process::start(&binary()?, &[], &env, listening).await?;
+        let (process, url) = Process::start(&facilitator_binary()?, &[], &env, listening).await?;
         Ok(Self { url, _process: process })
     }
 }
 
-/// The binary lies beside the program that runs us, or above it where that is a test.
-fn binary() -> anyhow::Result<PathBuf> {
+/// Where the facilitator's binary is: beside the program that runs us, or above it where that is a test.
+///
+/// # Errors
+/// When it has not been built.
+pub fn facilitator_binary() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     own.ancestors()
         .skip(1)

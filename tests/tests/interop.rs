@@ -3,12 +3,15 @@
 
 use alloy::primitives::U256;
 use axum::{Router, routing::get};
+use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use x402_axum::{GateExt, Paid};
 use x402_core::{
     gate::{PaymentGate, exact},
     network::BASE_SEPOLIA,
-    payment::SettleResponse,
+    payment::{PaymentPayload, SettleResponse, Version},
+    scheme::ClientScheme,
+    wire,
 };
 use x402_evm::exact::ExactFacilitator;
 use x402_facilitator::{LocalFacilitator, RemoteFacilitator};
@@ -227,4 +230,48 @@ async fn our_client_pays_our_server() {
         assert!(matches!(answer.receipt(), Some(Ok(SettleResponse::Settled(_)))));
         assert_cents(&market.chain, cents).await;
     }
+}
+
+/// With the published facilitators it is one, too: what a server like these is told is paid, it serves.
+#[tokio::test]
+async fn a_published_server_sells_a_payment_once_though_it_comes_ten_times_at_once() {
+    let chain = funded_chain().await;
+    let binary = facilitator_binary(&chain).await;
+    let payee = chain::merchant().address().to_string();
+    let env = [("FACILITATOR_URL", binary.url.as_str()), ("PAY_TO", &payee)];
+    for (cents, program, version) in [(1, "server-v2.mjs", Version::V2), (2, "server-v1.mjs", Version::V1)] {
+        let server = node::Server::start(program, &env).await.unwrap();
+        let url = server.url("/paid");
+        let (name, header) = sign_offer(&url, version).await;
+        let client = reqwest::Client::new();
+        let ask = || client.get(&url).header(name.clone(), header.clone()).send();
+        let answers = futures_util::future::join_all((0..10).map(|_| ask())).await;
+        let statuses: Vec<u16> =
+            answers.into_iter().map(|answer| answer.unwrap().status().as_u16()).collect();
+        let sold = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!(sold, 1, "{program}: {statuses:?} {}", server.log());
+        // Later it is no better.
+        assert_eq!(ask().await.unwrap().status(), 402, "{program}");
+        assert_cents(&chain, cents).await;
+    }
+}
+
+/// The header that pays what is asked for at this URL.
+async fn sign_offer(url: &str, version: Version) -> (HeaderName, HeaderValue) {
+    let answer = reqwest::get(url).await.unwrap();
+    assert_eq!(answer.status(), 402);
+    let required = match version {
+        Version::V2 => wire::decode_payment_required(&answer.headers()["payment-required"]).unwrap(),
+        Version::V1 => wire::decode_payment_required_body(&answer.bytes().await.unwrap()).unwrap(),
+    };
+    let accepted = required.accepts.into_iter().next().unwrap();
+    let payload = x402_evm::exact::client(chain::payer()).sign(version, &accepted).await.unwrap();
+    let payment = PaymentPayload {
+        version,
+        resource: Some(required.resource),
+        accepted,
+        payload,
+        extensions: Default::default(),
+    };
+    wire::encode_payment_header(&payment).unwrap()
 }

@@ -131,6 +131,9 @@ fn outlive(name: &str, args: &[String]) -> Result<(), String> {
 fn suite(name: &str, filter: &str, args: &[String]) -> Result<(), String> {
     let tools = Tools::ready()?;
     tools.servers()?;
+    // Cargo builds programs for the tests of their own package alone.
+    let binary = ["build", "--locked", "--workspace", "--all-features", "--bin", "x402-facilitator"];
+    cargo(&tools, &binary, &[])?;
     let words = ["test", "--locked", "--workspace", "--all-features", "--test", name, "--", filter];
     let nightly = (is_nightly(args) == Some(true)).then(|| ("X402_NIGHTLY", "1".into()));
     cargo_with(&tools, &words, &[], nightly)

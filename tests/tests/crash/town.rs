@@ -1,4 +1,4 @@
-//! A shop and a facilitator, each a process of its own, on one store.
+//! A shop and the facilitator's own binary, each a process of its own, on one store.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use x402_tests::{
     Chain,
     chain::private_key,
     crash::{Ledger, Service, store_at},
+    process::facilitator_binary,
 };
 
 use crate::{
@@ -50,12 +51,16 @@ impl Town {
         let signer = PrivateKeySigner::random();
         chain.set_ether(signer.address(), U256::from(10).pow(U256::from(20))).await.unwrap();
         let env = [
-            ("RPC_URL", chain.rpc_url().to_string()),
+            ("HOST", "127.0.0.1".to_owned()),
+            ("EVM_NETWORKS", "base-sepolia".to_owned()),
+            ("EVM_RPC_URL_BASE_SEPOLIA", chain.rpc_url().to_string()),
+            ("EVM_PRIVATE_KEY", private_key(&signer)),
             ("STORE_URL", store.url.clone()),
-            ("PRIVATE_KEY", private_key(&signer)),
+            ("SETTLEMENT_RECEIPT_TIMEOUT_MS", "2000".to_owned()),
+            // Much fails there, as it should.
+            ("RUST_LOG", "off".to_owned()),
         ];
-        let facilitator = Service::start(env!("CARGO_BIN_EXE_crash-facilitator"), &borrowed(&env)).await;
-        let facilitator = facilitator.unwrap();
+        let facilitator = Service::start(facilitator_binary().unwrap(), &borrowed(&env)).await.unwrap();
         let seller = PrivateKeySigner::random().address();
         let shop_env = vec![
             ("FACILITATOR_URL", facilitator.url()),
