@@ -5,10 +5,12 @@
 mod clock;
 mod endpoint;
 mod faulty;
+mod limits;
 mod once;
 mod others;
 mod refusals;
 mod restart;
+mod searches;
 mod sending;
 mod support;
 mod tokens;

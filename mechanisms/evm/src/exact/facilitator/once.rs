@@ -147,7 +147,7 @@ impl ExactFacilitator {
                 None => None,
             };
             let near = receipt.map(|receipt| receipt.block_number.to());
-            self.paid(&entry.asked, None, Evidence::Logs { near }).await
+            self.paid_within_budget(&entry.asked, Evidence::Logs { near }, &failure.reason).await
         };
         let paid = paid.await.map_err(|fault: Fault| {
             self.error(format_args!(

@@ -42,8 +42,11 @@ impl ExactFacilitator {
     /// Settles it, in the place of what the journal says of it now: nothing, a transaction that can never be mined, or
     /// another authorization that failed.
     pub(super) async fn pay(&self, asked: &Asked, over: Option<Entry>) -> Result<Next, FacilitatorError> {
-        self.check_for_payment().await.map_err(|error| unacted(&error))?;
         let replaced = over.as_ref().and_then(|entry| entry.sent_for(asked)).cloned();
+        if let Some(refusal) = self.refused_at_once(asked) {
+            return self.stopped_before_sending(asked, over, replaced, Stop::Refused(refusal)).await;
+        }
+        self.check_for_payment().await.map_err(|error| unacted(&error))?;
         let (ready, fees, head) =
             tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees(), self.rpc.block_number());
         let ready = match ready {
@@ -128,7 +131,11 @@ impl ExactFacilitator {
             Stop::Fault(error) => return Err(unacted(&error)),
         };
         if [reasons::NONCE_ALREADY_USED, reasons::VALID_BEFORE].contains(&refusal.reason) {
-            let paid = self.paid(asked, None, Evidence::Words).await.map_err(|fault| self.trouble(&fault))?;
+            let paid = self.paid_within_budget(asked, Evidence::Words, &refusal.reason).await;
+            let paid = paid.map_err(|fault| match self.trouble(&fault) {
+                error if fault.was_not_searched() && over.is_none() => unacted(&error),
+                error => error,
+            })?;
             if let Some(hash) = paid {
                 let answer = self.settled(asked, hash);
                 return Ok(Next::Answer(self.conclude(asked, over.as_ref(), answer).await));
