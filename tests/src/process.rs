@@ -144,6 +144,14 @@ impl FacilitatorBinary {
         let (process, url) = Process::start(&binary()?, &[], &env, listening).await?;
         Ok(Self { url, _process: process })
     }
+
+    /// Where the program is, for who runs it in another environment.
+    ///
+    /// # Errors
+    /// When it has not been built.
+    pub fn path() -> anyhow::Result<PathBuf> {
+        binary()
+    }
 }
 
 /// The binary lies beside the program that runs us, or above it where that is a test.

@@ -6,6 +6,7 @@ mod clock;
 mod endpoint;
 mod faulty;
 mod limits;
+mod log;
 mod once;
 mod others;
 mod refusals;
