@@ -185,6 +185,11 @@ impl Chain {
         self.rpc("anvil_mine", json!([1])).await
     }
 
+    /// Mines so many empty blocks, a second after one another.
+    pub async fn mine_many(&self, blocks: u64) -> anyhow::Result<()> {
+        self.rpc("anvil_mine", json!([blocks, 1])).await
+    }
+
     /// How many transactions wait to be mined.
     pub async fn pending(&self) -> anyhow::Result<usize> {
         let status: Value = self.provider.raw_request("txpool_status".into(), ()).await?;

@@ -144,6 +144,14 @@ impl FacilitatorBinary {
         let (process, url) = Process::start(&facilitator_binary()?, &[], &env, listening).await?;
         Ok(Self { url, _process: process })
     }
+
+    /// Where the program is, for who runs it in another environment.
+    ///
+    /// # Errors
+    /// When it has not been built.
+    pub fn path() -> anyhow::Result<PathBuf> {
+        facilitator_binary()
+    }
 }
 
 /// Where the facilitator's binary is: beside the program that runs us, or above it where that is a test.

@@ -44,7 +44,7 @@ mod future;
 mod middleware;
 mod routes;
 
-use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteTable};
+use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteMethods, RouteTable};
 
 use routes::Keys;
 
@@ -87,7 +87,10 @@ pub trait GateExt {
     ///
     /// An app does not tell its routes before it runs. The first request holds the keys against them, and if one is no
     /// route, every request through the middleware is refused and the log says which: send one before you go live.
-    /// Where a scope's table lists a route of another scope, nobody notices, and that one is not charged.
+    /// Where a scope's table lists a route of another scope, nobody notices, and that one is not charged. Nor does it tell
+    /// which methods its routes take: where a table lists a route with methods only, a warning says that others are free,
+    /// unless the table says so with [`free`](RouteTable::free), as with `.free("/weather/{city}")` behind
+    /// `"GET /weather/{city}"`.
     ///
     /// On an app or a scope, a price is found before actix-web has routed the request, and only its router asks guards,
     /// such as the methods of `#[get]` and `#[post]`. The first route that matches the path gives the price. If it is not
@@ -110,6 +113,8 @@ impl GateExt for PaymentGate {
 
     fn charge_routes(&self, table: RouteTable) -> Result<PaymentMiddleware, ConfigError> {
         let keys = Keys::of(&table)?;
+        // Methods are guards, which nobody but the router asks.
+        table.check_methods(|_| RouteMethods::Untold)?;
         Ok(PaymentMiddleware::new(self.toll_by_route(table)?, keys))
     }
 }

@@ -61,8 +61,8 @@ pub trait GateExt {
     /// ```
     ///
     /// # Errors
-    /// When a charge cannot work, the table is empty, or a key is no route of the router's. That a route does not have
-    /// the key's method is not noticed.
+    /// When a charge cannot work, the table is empty, a key is no route of the router's, or its route does not take its
+    /// method. Methods of a charged route that are free are warned of, unless the table says that they are.
     fn charge_routes(&self, app: Router, table: RouteTable) -> Result<Router, ConfigError>;
 }
 

@@ -2,16 +2,18 @@
 //!
 //! | Variable | Default | |
 //! |---|---|---|
-//! | `HOST` | `0.0.0.0` | the address to listen on |
+//! | `HOST` | `127.0.0.1` | the address to listen on; anybody who reaches it settles on the signer's gas |
 //! | `PORT` | `8090` | the port; 0 is any free one |
 //! | `EVM_PRIVATE_KEY` | required | pays the gas: 64 hex digits, with or without `0x` |
 //! | `EVM_NETWORKS` | `base,base-sepolia` | names or CAIP-2 ids, separated by commas |
 //! | `EVM_RPC_URL_<NAME>` | Alchemy, Infura, public | a chain's node: `EVM_RPC_URL_BASE_SEPOLIA`, `EVM_RPC_URL_EIP155_31337`; or several separated by commas, the preferred one first |
 //! | `EVM_ASSETS` | none | tokens to settle beside the known ones: addresses separated by commas, on every network; or `any`, which runs every stranger's contract on the signer's gas |
+//! | `EVM_MIN_AMOUNT_<NAME>` | `0.001` of a known token, else one unit | the least a payment on this chain must be: `USDC=0.0005` for a known token, in whole tokens, or `0x…=500` for any, in atomic units; several separated by commas |
+//! | `EVM_MAX_GAS` | `500000` | the most gas a settlement may take: a smart wallet's check runs on the signer's gas |
 //! | `ALCHEMY_API_KEY`, `INFURA_API_KEY` | none | accounts to reach the chains through |
 //! | `SETTLEMENT_RECEIPT_TIMEOUT_MS` | `45000` | how long a settlement waits for its receipt |
 //! | `STORE_URL` | `memory:` | where what was sent is written down, so that a restart knows of it: `redis://host/`, `postgres://user@host/database`, or `memory:`, which forgets |
-//! | `RUST_LOG` | `info` | what is logged, to stderr |
+//! | `RUST_LOG` | `info` | what is logged, to stderr; of libraries no more than `info`, since what they log beyond it has payments in it |
 //!
 //! An empty variable is an unset one. A value that is wrong ends the start.
 
@@ -20,7 +22,12 @@ use std::{collections::BTreeSet, time::Duration};
 use alloy::{primitives::Address, signers::local::PrivateKeySigner};
 use anyhow::{Context, bail, ensure};
 use url::Url;
-use x402_core::network::Network;
+use x402_core::{
+    amount::Amount,
+    asset::{token_by_symbol, tokens_of},
+    network::Network,
+    price::Price,
+};
 
 use crate::chains::Chain;
 
@@ -30,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) signer: PrivateKeySigner,
     pub(crate) chains: Vec<EvmChain>,
     pub(crate) assets: Assets,
+    pub(crate) max_gas: Option<u64>,
     pub(crate) receipt_timeout: Duration,
     pub(crate) store: Store,
 }
@@ -57,6 +65,8 @@ pub(crate) struct EvmChain {
     pub(crate) network: Network,
     /// The preferred one first. May carry a key: never printed.
     pub(crate) rpc_urls: Vec<Url>,
+    /// What a payment must be at least, in atomic units, where it is another amount than by default.
+    pub(crate) minimums: Vec<(Address, Amount)>,
     /// What to set for another node.
     pub(crate) variable: String,
 }
@@ -78,7 +88,7 @@ impl Config {
     /// # Errors
     /// The variable that is wrong, and what was expected.
     pub(crate) fn read(lookup: Lookup<'_>) -> anyhow::Result<Self> {
-        let host = lookup("HOST")?.unwrap_or_else(|| "0.0.0.0".to_owned());
+        let host = lookup("HOST")?.unwrap_or_else(|| "127.0.0.1".to_owned());
         let port = match lookup("PORT")? {
             None => 8090,
             Some(text) => text.parse().ok().with_context(|| {
@@ -96,6 +106,7 @@ impl Config {
         let signer = signer(lookup)?;
         let chains = chains(lookup)?;
         let assets = assets(lookup)?;
+        let max_gas = max_gas(lookup)?;
         let store = store(lookup)?;
         Ok(Self {
             host,
@@ -103,6 +114,7 @@ impl Config {
             signer,
             chains,
             assets,
+            max_gas,
             receipt_timeout: Duration::from_millis(receipt_timeout),
             store,
         })
@@ -157,6 +169,52 @@ fn asset(item: &str) -> Option<Address> {
     let one_case = digits.to_ascii_lowercase() == digits || digits.to_ascii_uppercase() == digits;
     let address: Address = item.parse().ok()?;
     (!address.is_zero() && (one_case || address.to_checksum(None) == item)).then_some(address)
+}
+
+fn max_gas(lookup: Lookup<'_>) -> anyhow::Result<Option<u64>> {
+    let Some(text) = lookup("EVM_MAX_GAS")? else { return Ok(None) };
+    let gas = text.parse().ok().filter(|gas| (50_000..=30_000_000).contains(gas));
+    gas.map(Some).with_context(|| {
+        format!("EVM_MAX_GAS is {text:?}: expected units of gas from 50000 to 30000000, like 500000")
+    })
+}
+
+/// The minimums of a chain, under the name its node has as well.
+fn minimums(
+    lookup: Lookup<'_>,
+    network: &Network,
+    names: [&str; 2],
+) -> anyhow::Result<Vec<(Address, Amount)>> {
+    let mut minimums = Vec::new();
+    for name in names {
+        let variable = format!("EVM_MIN_AMOUNT_{name}");
+        let Some(list) = lookup(&variable)? else { continue };
+        for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            minimums.push(minimum(network, item).with_context(|| {
+                let known: Vec<_> = tokens_of(network).map(|token| token.symbol).collect();
+                format!(
+                    "{variable} has {item:?}: expected tokens with the least that is paid in each, separated by commas: a \
+                     known one ({}) with whole tokens, like USDC=0.0005, or the address of any with its atomic units, \
+                     like 0x036CbD53842c5426634e7929541eC2318f3dCF7e=500",
+                    if known.is_empty() { "there is none on this chain".to_owned() } else { known.join(", ") }
+                )
+            })?);
+        }
+    }
+    Ok(minimums)
+}
+
+fn minimum(network: &Network, item: &str) -> Option<(Address, Amount)> {
+    let (token, amount) = item.split_once('=')?;
+    let (token, amount) = (token.trim(), amount.trim());
+    if let Some(address) = asset(token) {
+        return Some((address, amount.parse().ok()?));
+    }
+    let token = token_by_symbol(network, token)?;
+    // As a price is read: digits and a point, no finer than the token.
+    let plain = amount.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let amount = plain.then(|| amount.parse::<Price>()).and_then(Result::ok)?;
+    Some((asset(token.address.as_str())?, amount.to_amount(token.decimals).ok()?))
 }
 
 fn chains(lookup: Lookup<'_>) -> anyhow::Result<Vec<EvmChain>> {
@@ -216,7 +274,8 @@ fn evm_chain(lookup: Lookup<'_>, network: Network) -> anyhow::Result<EvmChain> {
              commas (for {network})"
         )
     })?;
-    Ok(EvmChain { name, network, rpc_urls, variable: own })
+    let minimums = minimums(lookup, &network, [&suffix(&name), &suffix(network.as_str())])?;
+    Ok(EvmChain { name, network, rpc_urls, minimums, variable: own })
 }
 
 #[cfg(test)]
@@ -263,7 +322,13 @@ mod tests {
     #[test]
     fn an_empty_environment_with_a_key_is_enough() {
         let config = read(&[]).unwrap();
-        assert_eq!((config.host.as_str(), config.port), ("0.0.0.0", 8090));
+        assert_eq!(
+            (config.host.as_str(), config.port),
+            ("127.0.0.1", 8090),
+            "whoever reaches it spends our gas"
+        );
+        assert_eq!(config.max_gas, None);
+        assert!(config.chains.iter().all(|chain| chain.minimums.is_empty()));
         assert_eq!(config.receipt_timeout, Duration::from_secs(45));
         assert_eq!(config.signer.address().to_string(), "0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
         let public =
@@ -314,6 +379,24 @@ mod tests {
     }
 
     #[test]
+    fn the_least_that_is_paid_is_set_by_token_and_chain() {
+        let usdc: Address = "0x036CbD53842c5426634e7929541eC2318f3dCF7e".parse().unwrap();
+        let other = Address::repeat_byte(5);
+        let of = |variable: &str, list: &str| {
+            let mut chains = read(&[(variable, list)]).unwrap().chains;
+            let sepolia = chains.pop().unwrap().minimums;
+            (chains.pop().unwrap().minimums.len(), sepolia)
+        };
+        for name in ["EVM_MIN_AMOUNT_BASE_SEPOLIA", "EVM_MIN_AMOUNT_EIP155_84532"] {
+            assert_eq!(of(name, "USDC=0.0005"), (0, vec![(usdc, 500.into())]));
+            let list = format!(" usdc = 1 ,, {other}=77");
+            assert_eq!(of(name, &list), (0, vec![(usdc, 1_000_000.into()), (other, 77.into())]));
+        }
+        assert_eq!(of("EVM_MIN_AMOUNT_BASE", "USDC=1").0, 1, "each chain has its own");
+        assert_eq!(read(&[("EVM_MAX_GAS", "300000")]).unwrap().max_gas, Some(300_000));
+    }
+
+    #[test]
     fn the_variable_of_a_chains_node_is_known() {
         let of = |set: &[(&str, &str)]| read(set).unwrap().chains.remove(0).variable;
         let url = "http://127.0.0.1:8545";
@@ -342,6 +425,16 @@ mod tests {
             ("EVM_ASSETS", "036cbd53842c5426634e7929541ec2318f3dcf7e"),
             ("EVM_ASSETS", "0x036CbD53842c5426634e7929541eC2318f3dCF7E"),
             ("EVM_ASSETS", "0x0000000000000000000000000000000000000000"),
+            ("EVM_MIN_AMOUNT_BASE", "0.001"),
+            ("EVM_MIN_AMOUNT_BASE", "USDC=0"),
+            ("EVM_MIN_AMOUNT_BASE", "USDC=-1"),
+            ("EVM_MIN_AMOUNT_BASE", "USDC=$1"),
+            ("EVM_MIN_AMOUNT_BASE", "USDC=1 EURC"),
+            ("EVM_MIN_AMOUNT_BASE", "USDC=0.0000001"),
+            ("EVM_MIN_AMOUNT_BASE", "DOGE=1"),
+            ("EVM_MIN_AMOUNT_BASE", "USDC=1,0x0000000000000000000000000000000000000005=0.1"),
+            ("EVM_MAX_GAS", "0.5e6"),
+            ("EVM_MAX_GAS", "49999"),
             ("EVM_RPC_URL_BASE", "secret.example.com"),
             ("EVM_RPC_URL_BASE", "file:///secret"),
             ("EVM_RPC_URL_BASE", "https://node.example.com,secret.example.com"),

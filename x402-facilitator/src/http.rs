@@ -7,8 +7,9 @@
 //! | `POST /settle` | `success`; a refusal is a 200 |
 //! | `GET /health` | `{"status":"ok"}` |
 //!
-//! What is no request of the protocol is a 400 (413 beyond [`MAX_BODY_BYTES`], 408 when its body does not come)
-//! with `error`, saying what was expected, beside the fields of a refusal. A facilitator that did not do its work
+//! What is no request of the protocol is a 400 (413 beyond [`MAX_BODY_BYTES`], 408 when its body does not come, 415 when
+//! it is not sent as `application/json`, 403 when it is of a web page, which `Origin` or `Sec-Fetch-Site` tells) with
+//! `error`, saying what was expected, beside the fields of a refusal. A facilitator that did not do its work
 //! is a 500, 502 or 503 with `error`: whether a settlement happened is then unknown, unless `notActed` is `true` beside it.
 //! Then the journal was read, and nothing was ever sent for that payment by anybody who writes there.
 //!
@@ -24,6 +25,8 @@
 //! The API has no credentials of its own, and bounds only bodies: a client may take as long as it likes for its
 //! headers, and open as many connections as it likes. Put a proxy with authentication, rate and connection limits and
 //! time-outs for headers in front of it.
+
+mod guard;
 
 use std::{future::IntoFuture, io, pin::pin, sync::Arc, time::Duration};
 
@@ -253,6 +256,7 @@ fn key(headers: &HeaderMap) -> Result<Option<SettlementKey>, BadRequest> {
 }
 
 async fn read(request: Request) -> Result<Payment, BadRequest> {
+    guard::check(request.headers()).map_err(|(status, error)| BadRequest::new(status, error))?;
     let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &()))
         .await
         .map_err(|_| BadRequest::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time"))?

@@ -2,16 +2,17 @@
 
 mod chains;
 mod config;
+mod logging;
 
 use std::{
     fmt::Display,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
+    net::SocketAddr,
     time::Duration,
 };
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
 use x402_core::{
     asset::{TransferMethod, tokens_of},
     network::Network,
@@ -28,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    log_to_stderr()?;
+    logging::to_stderr()?;
     let config = Config::read(&environment)?;
     // Whatever speaks TLS here speaks it with ring; nobody else has installed a provider before `main`.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -40,6 +41,7 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on HOST {} and PORT {}", config.host, config.port))?;
     let address = listener.local_addr()?;
+    warn_if_open(address);
     let mut stdout = io::stdout();
     writeln!(stdout, "x402-facilitator listening on http://{address}")?;
     stdout.flush()?;
@@ -49,19 +51,21 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log_to_stderr() -> anyhow::Result<()> {
-    let directives = environment("RUST_LOG")?.unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(&directives).with_context(|| {
-        format!(
-            "RUST_LOG is {directives:?}: expected directives like `info` or `info,x402_facilitator=debug`"
-        )
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
-    Ok(())
+/// Whether others than this machine reach it.
+fn is_open(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+/// The API asks nobody who they are.
+fn warn_if_open(address: SocketAddr) {
+    if is_open(address) {
+        tracing::warn!(
+            %address,
+            "OPEN TO OTHERS: this API has no credentials, and whoever reaches it has payments settled on the signer's gas. \
+             Put a proxy with authentication and rate limits in front of it and let only that proxy reach it, or set HOST \
+             to 127.0.0.1"
+        );
+    }
 }
 
 /// Where settlements are written down, for all networks.
@@ -89,11 +93,13 @@ fn facilitator(config: &Config, store: &AnyClaimStore) -> anyhow::Result<LocalFa
             "EVM_ASSETS is `any`: whoever reaches this runs contracts of their own on the signer's gas"
         );
     }
-    for EvmChain { name, network, rpc_urls, variable } in &config.chains {
+    for EvmChain { name, network, rpc_urls, minimums, variable } in &config.chains {
         let exact = ExactFacilitator::connect_all(rpc_urls, network.clone(), config.signer.clone())
             .with_context(|| format!("cannot settle on {name}"))?
             .receipt_timeout(config.receipt_timeout)
             .store(store.clone());
+        let exact = config.max_gas.into_iter().fold(exact, ExactFacilitator::max_gas);
+        let exact = minimums.iter().fold(exact, |exact, (token, amount)| exact.min_amount(*token, *amount));
         let exact = match &config.assets {
             Assets::Listed(tokens) => {
                 if tokens.is_empty() && !has_known_token(network) {
@@ -213,6 +219,23 @@ mod tests {
     use std::{cell::RefCell, future::ready};
 
     use super::*;
+
+    #[test]
+    fn what_others_reach_is_open() {
+        for (address, open) in [
+            ("127.0.0.1:8090", false),
+            ("127.8.0.1:8090", false),
+            ("[::1]:8090", false),
+            ("[::ffff:127.0.0.1]:8090", false),
+            ("0.0.0.0:8090", true),
+            ("[::]:8090", true),
+            ("10.0.0.7:8090", true),
+            ("[fe80::1]:8090", true),
+            ("[::ffff:10.0.0.7]:8090", true),
+        ] {
+            assert_eq!(is_open(address.parse().unwrap()), open, "{address}");
+        }
+    }
 
     #[tokio::test]
     async fn an_endpoint_is_checked_until_it_is_right() {

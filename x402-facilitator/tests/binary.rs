@@ -70,6 +70,8 @@ async fn a_wrong_environment_ends_the_start() {
         (vec![key, ("EVM_RPC_URL_BASE", secret)], "EVM_RPC_URL_BASE", "URL"),
         (vec![key, ("SETTLEMENT_RECEIPT_TIMEOUT_MS", "soon")], "SETTLEMENT_RECEIPT_TIMEOUT_MS", "45000"),
         (vec![key, ("RUST_LOG", "a=b=c")], "RUST_LOG", "info"),
+        (vec![key, ("EVM_MIN_AMOUNT_BASE", "1000")], "EVM_MIN_AMOUNT_BASE", "USDC=0.0005"),
+        (vec![key, ("EVM_MAX_GAS", "lots")], "EVM_MAX_GAS", "500000"),
         (vec![key, ("HOST", "not a host")], "HOST", "listen"),
         (vec![key, ("PORT", &taken)], "PORT", "listen"),
     ] {
@@ -119,6 +121,18 @@ async fn it_serves_its_networks_and_skips_unknown_ones() {
     child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
     assert!(log.contains("nowhere") && log.contains("unknown network"), "{log}");
     assert!(!log.contains("0xsecret") && !log.contains(&KEY[2..]), "{log}");
+}
+
+/// Whoever reaches it has payments settled on its gas.
+#[tokio::test]
+async fn it_listens_to_this_machine_unless_it_is_told_otherwise() {
+    let (mut child, url) = running(&[("HOST", "")]).await;
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    assert_eq!(call(&url, "GET", "/health", b"").await.0, 200);
+    child.start_kill().unwrap();
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
+    assert!(!log.contains("OPEN TO OTHERS"), "{log}");
 }
 
 #[cfg(unix)]

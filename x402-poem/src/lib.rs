@@ -36,6 +36,7 @@
 //! among them.
 
 mod extract;
+mod methods;
 mod middleware;
 mod routes;
 

@@ -1,11 +1,11 @@
 //! Routes that are charged by a table.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use poem::{EndpointExt, IntoEndpoint, Route};
-use x402_core::gate::{ConfigError, RouteTable, Toll};
+use x402_core::gate::{ConfigError, RouteMethods, RouteTable, Toll};
 
-use crate::middleware::PaymentMiddleware;
+use crate::{methods::methods_of, middleware::PaymentMiddleware};
 
 /// A [`Route`] in the making, in which a table says what is charged. Built like one, and with what it is built of: what
 /// is wrong with a path panics here as it does there.
@@ -18,8 +18,8 @@ pub struct ChargedRoute {
     route: Route,
     /// Where the route is nested; without a slash at its end.
     prefix: String,
-    /// The patterns of the routes there are.
-    patterns: Vec<String>,
+    /// The patterns of the routes there are, and the methods of those that are listed.
+    patterns: HashMap<String, RouteMethods>,
     table: Arc<RouteTable>,
     toll: Toll,
 }
@@ -27,7 +27,7 @@ pub struct ChargedRoute {
 impl ChargedRoute {
     pub(crate) fn new(table: RouteTable, toll: Toll) -> Self {
         let (prefix, table) = (String::new(), Arc::new(table));
-        Self { route: Route::new(), prefix, patterns: Vec::new(), table, toll }
+        Self { route: Route::new(), prefix, patterns: HashMap::new(), table, toll }
     }
 
     /// Adds an endpoint, as [`Route::at`] does. It is charged if the table lists it.
@@ -41,12 +41,15 @@ impl ChargedRoute {
     {
         let path = path.as_ref();
         let pattern = self.prefix.clone() + &normalized(path);
+        let mut methods = RouteMethods::Untold;
         self.route = if self.table.keys().any(|(_, listed)| listed == pattern) {
+            let endpoint = endpoint.into_endpoint();
+            methods = methods_of(&endpoint);
             self.route.at(path, endpoint.with(PaymentMiddleware::at(self.toll.clone(), pattern.clone())))
         } else {
             self.route.at(path, endpoint)
         };
-        self.patterns.push(pattern);
+        self.add(pattern, methods);
         self
     }
 
@@ -58,15 +61,24 @@ impl ChargedRoute {
         let path = prefix.as_ref();
         let prefix = nested(&self.prefix, path);
         let (table, toll) = (self.table.clone(), self.toll.clone());
-        let inner = routes(Self { route: Route::new(), prefix, patterns: Vec::new(), table, toll });
+        let inner = routes(Self { route: Route::new(), prefix, patterns: HashMap::new(), table, toll });
         // Others have a table of their own, against which nobody would hold their routes.
         assert!(
             Arc::ptr_eq(&inner.table, &self.table),
             "`nest` takes the routes it gave, not those of another table"
         );
         self.route = self.route.nest(path, inner.route);
-        self.patterns.extend(inner.patterns);
+        for (pattern, methods) in inner.patterns {
+            self.add(pattern, methods);
+        }
         self
+    }
+
+    /// Poem lets routes of one pattern be in different places, and finds one of them.
+    fn add(&mut self, pattern: String, methods: RouteMethods) {
+        let known = self.patterns.remove(&pattern);
+        let methods = known.into_iter().fold(methods, RouteMethods::and);
+        self.patterns.insert(pattern, methods);
     }
 
     /// Nests an endpoint that has its own ways, such as a [`Route`] that is made already, or static files. Whatever it
@@ -86,10 +98,14 @@ impl ChargedRoute {
     /// The route. What is added to it is free.
     ///
     /// # Errors
-    /// When a key of the table is none of its routes. That a route does not have the key's method is not noticed.
+    /// When a key of the table is none of its routes, or its route is a [`RouteMethod`](poem::RouteMethod) that does not
+    /// take its method. What else a route may be does not tell its methods: those that may be free are warned of, unless
+    /// the table says that they are.
     pub fn build(self) -> Result<Route, ConfigError> {
-        let patterns = self.patterns.iter().map(String::as_str);
-        self.table.check_among(patterns).map(|()| self.route)
+        self.table.check_among(self.patterns.keys().map(String::as_str))?;
+        self.table
+            .check_methods(|pattern| self.patterns.get(pattern).cloned().unwrap_or(RouteMethods::Untold))?;
+        Ok(self.route)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The layer, and how it reads a request's route.
 
 use bytes::Bytes;
-use http::{Uri, request::Parts};
+use http::{Method, Uri, request::Parts};
 use http_body::Body;
 use tower_layer::Layer;
-use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteTable, Toll};
+use x402_core::gate::{Charge, ConfigError, PaymentGate, RouteMethods, RouteTable, Toll};
 
 use crate::{service::PaymentService, upload::Uploads};
 
@@ -85,10 +85,14 @@ pub trait GateExt {
     /// When the charge cannot work.
     fn charge(&self, charge: Charge) -> Result<PaymentLayer, ConfigError>;
 
-    /// Charges by the route that `routing` reads, one of these `routes`.
+    /// Charges by the route that `routing` reads, one of these `routes`: patterns, each with the method it takes, like
+    /// `"GET /weather/{city}"`, or without one where it is not known which it takes. One that takes several is there once
+    /// for each. Methods of a charged route that are free are warned of, unless the table says that they are, and so are
+    /// those that are not known.
     ///
     /// # Errors
-    /// When a charge cannot work, the table is empty, or a key is none of the routes.
+    /// When a charge cannot work, the table is empty, a key is none of the routes, or all routes of its pattern are there
+    /// with methods and its own is none of them.
     fn charge_routes<'a>(
         &self,
         table: RouteTable,
@@ -108,7 +112,21 @@ impl GateExt for PaymentGate {
         routes: impl IntoIterator<Item = &'a str>,
         routing: Routing,
     ) -> Result<PaymentLayer, ConfigError> {
-        table.check_among(routes)?;
+        let routes: Vec<_> = routes.into_iter().map(taken_apart).collect();
+        table.check_among(routes.iter().map(|(_, pattern)| *pattern))?;
+        table.check_methods(|pattern| {
+            let same = routes.iter().filter(|(_, other)| *other == pattern);
+            same.map(|(methods, _)| methods.clone()).reduce(RouteMethods::and).unwrap_or(RouteMethods::Untold)
+        })?;
         Ok(PaymentLayer::new(self.toll_by_route(table)?, routing))
+    }
+}
+
+/// The method of a route, if it is told, and its pattern.
+fn taken_apart(route: &str) -> (RouteMethods, &str) {
+    let told = route.split_once(' ').filter(|_| !route.starts_with('/'));
+    match told.and_then(|(method, pattern)| Some((method.parse::<Method>().ok()?, pattern.trim_start()))) {
+        Some((method, pattern)) => (RouteMethods::These(vec![method]), pattern),
+        None => (RouteMethods::Untold, route),
     }
 }

@@ -18,7 +18,8 @@ use crate::{
     sell,
 };
 
-/// `None`, if the table is refused, as it may be where a nested service could take what is below a key.
+/// `None`, if the table is refused, as it may be where a nested service could take what is below a key, and where a route
+/// does not take its key's method.
 pub fn open(app: &App, gate: &PaymentGate, priced: bool) -> Option<Client> {
     let router = match router(&app.root, gate, priced) {
         Ok(router) => router,
@@ -27,6 +28,8 @@ pub fn open(app: &App, gate: &PaymentGate, priced: bool) -> Option<Client> {
                 || app.any(|group| group.path.contains('{') || group.path.ends_with('/'));
             return if unclear { None } else { panic!("{route} is one: {app:?}") };
         }
+        // Of a method that the route does not take: nobody could pay for it.
+        Err(ConfigError::NoSuchMethod { .. }) => return None,
         Err(error) => panic!("{error}: {app:?}"),
     };
     Some(Box::new(move |request| {

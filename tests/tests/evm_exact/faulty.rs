@@ -112,6 +112,8 @@ pub(crate) enum Act {
     Lost(u16),
     /// Never reaches the node, and is refused with these words when the test says so.
     Refused(&'static str),
+    /// Never reaches the node, and is refused with these words.
+    Error(&'static str),
     /// Never reaches the node, and has no answer.
     Hang,
     /// Reaches the node, and has no answer.
@@ -171,6 +173,11 @@ impl Endpoint {
         *self.proxy.script.lock().unwrap() = Arc::new(script);
     }
 
+    /// How often anything was asked for.
+    pub(crate) fn all_calls(&self) -> usize {
+        self.proxy.calls.lock().unwrap().len()
+    }
+
     /// How often this was asked for.
     pub(crate) fn calls(&self, method: &str) -> usize {
         self.proxy.calls.lock().unwrap().iter().filter(|called| *called == method).count()
@@ -196,6 +203,10 @@ async fn answer(State(proxy): State<Proxy>, Json(call): Json<Value>) -> Response
             proxy.hangs.notify_one();
             proxy.goes_on.notified().await;
             let error = json!({ "code": -32000, "message": words });
+            Json(json!({ "jsonrpc": "2.0", "id": call["id"], "error": error })).into_response()
+        }
+        Act::Error(words) => {
+            let error = json!({ "code": -32600, "message": words });
             Json(json!({ "jsonrpc": "2.0", "id": call["id"], "error": error })).into_response()
         }
         Act::Hang | Act::Swallow => {

@@ -5,10 +5,13 @@
 mod clock;
 mod endpoint;
 mod faulty;
+mod limits;
+mod log;
 mod once;
 mod others;
 mod refusals;
 mod restart;
+mod searches;
 mod sending;
 mod support;
 mod tokens;

@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode, Uri},
     middleware::{Next, from_fn},
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use tower::{Layer, ServiceExt};
 use x402_axum::GateExt;
@@ -31,6 +31,7 @@ pub const CASES: &[Case] = &[
     case!(the_fallback_of_a_charged_router_is_free).only(&[Framework::Axum]).http1(),
     case!(a_table_that_sees_no_routes_lets_nothing_pass_unless_told_to).only(&[Framework::Axum]).http1(),
     case!(a_key_that_is_no_route_of_the_router_is_an_error).only(&[Framework::Axum]).http1(),
+    case!(a_key_whose_method_axum_does_not_route_is_an_error).only(&[Framework::Axum]).http1(),
     case!(nested_routes_are_listed_as_the_layered_router_has_them).only(&[Framework::Axum]).http1(),
     case!(a_charged_router_gives_nothing_away_wherever_it_stands).only(&[Framework::Axum]).http1(),
     case!(a_layer_on_a_router_covers_all_that_was_there_before_it).only(&[Framework::Axum]).http1(),
@@ -173,13 +174,58 @@ async fn a_key_that_is_no_route_of_the_router_is_an_error(_: Stack) {
             assert_eq!((route.as_str(), nearest.as_deref()), (*key, *expected), "{error}");
         }
         assert!(gate.charge_routes(Router::new(), prices(&["/cheap"])).is_err());
-        for key in ["POST /api/weather/{city}", "/cheap", "GET /dear/{id}"] {
+        for key in ["HEAD /api/weather/{city}", "/cheap", "GET /dear/{id}"] {
             assert!(gate.charge_routes(app(), prices(&[key])).is_ok(), "{key}");
         }
         app()
     })
     .await;
     assert_eq!(shop.visits.get(), 0, "no handler runs while a table is checked");
+}
+
+async fn a_key_whose_method_axum_does_not_route_is_an_error(_: Stack) {
+    let shop = shop(|gate, goods| {
+        let sells = || sells(goods, "goods");
+        let app = || {
+            let inner = Router::new().route("/weather/{city}", get(sells()));
+            Router::new()
+                .nest("/api", inner)
+                .route("/two", get(sells()).put(sells()))
+                .route("/merged", get(sells()))
+                .merge(Router::new().route("/merged", post(sells())))
+                .route("/fallback", get(sells()).fallback(sells()))
+                .route(
+                    "/layered",
+                    get(sells()).layer(from_fn(async |request, next: Next| next.run(request).await)),
+                )
+                .route("/any", any(sells()))
+                .route_service("/service", any(sells()))
+                .method_not_allowed_fallback(sells())
+                .layer(from_fn(async |request, next: Next| next.run(request).await))
+        };
+        for (key, methods) in [
+            ("POST /api/weather/{city}", "GET, HEAD"),
+            ("CONNECT /api/weather/{city}", "GET, HEAD"),
+            ("POST /two", "GET, HEAD, PUT"),
+            ("DELETE /merged", "GET, HEAD, POST"),
+            ("POST /fallback", "GET, HEAD"),
+            ("POST /layered", "GET, HEAD"),
+        ] {
+            let error = gate.charge_routes(app(), prices(&["/any", key])).unwrap_err();
+            let ConfigError::NoSuchMethod { route, methods: told } = &error else { panic!("{key}: {error}") };
+            assert_eq!((route.as_str(), told.as_str()), (key, methods), "{error}");
+        }
+        for key in
+            ["GET /two", "HEAD /two", "PUT /two", "POST /merged", "/fallback", "TRACE /any", "POST /service"]
+        {
+            assert!(gate.charge_routes(app(), prices(&[key])).is_ok(), "{key}");
+        }
+        let table = prices(&["GET /two"]).free("POST /two").unwrap();
+        gate.charge_routes(app(), table).unwrap()
+    })
+    .await;
+    assert_eq!(shop.visits.get(), 0, "no handler runs while a table is checked");
+    assert_eq!(shop.get("/two", &[]).await.status, 402);
 }
 
 async fn nested_routes_are_listed_as_the_layered_router_has_them(_: Stack) {

@@ -95,6 +95,10 @@ fn wrong() -> Vec<(Charge, &'static [&'static str])> {
             &["checksum", "0x209693Bc6afc0C5328bA36FaF03C514EF312287D", "eip155:84532"],
         ),
         (exact("$1").on(BASE_SEPOLIA).to("0x0000000000000000000000000000000000000000"), &["zero address"]),
+        (
+            exact("$1").on(BASE_SEPOLIA).to("0x036cbd53842c5426634e7929541ec2318f3dcf7e"),
+            &["the token itself", "0x036CbD53842c5426634e7929541eC2318f3dCF7e"],
+        ),
         (permit2, &["eip155:4326", "EIP-3009"]),
         (exact("$1").on(SOLANA).to(SELLER), &["`exact`", "solana:", ".scheme("]),
         (cent().max_timeout_seconds(0), &["second"]),

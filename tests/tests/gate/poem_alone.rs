@@ -12,6 +12,7 @@ use poem::{
     http::StatusCode,
     listener::TcpAcceptor,
     middleware::{CatchPanic, Cors, NormalizePath, Tracing, TrailingSlash},
+    post,
 };
 use x402_core::gate::{ConfigError, PaymentGate, RouteTable, Uncharged};
 use x402_poem::{ChargedRoute, GateExt};
@@ -37,6 +38,7 @@ pub const CASES: &[Case] = &[
     case!(a_charge_stands_on_domains_and_schemes_too).only(POEM).http1(),
     case!(a_table_prices_routes_however_they_are_nested).only(POEM).http1(),
     case!(a_key_that_is_no_route_is_told_when_it_is_built).only(POEM).http1(),
+    case!(a_key_whose_method_a_route_does_not_take_is_told_when_it_is_built).only(POEM).http1(),
     case!(a_route_that_is_there_twice_is_told_or_charged_twice).only(POEM).http1(),
     case!(routes_of_another_table_are_told_when_they_are_nested).only(POEM).http1(),
     case!(an_error_that_costs_nothing_stays_the_error_it_is).only(POEM).http1(),
@@ -228,6 +230,44 @@ async fn a_key_that_is_no_route_is_told_when_it_is_built(_: Stack) {
         assert_eq!((route.as_str(), nearest.as_deref()), (key, expected));
     }
     assert!(matches!(gate.charge_routes(RouteTable::new()), Err(ConfigError::EmptyTable)));
+}
+
+async fn a_key_whose_method_a_route_does_not_take_is_told_when_it_is_built(_: Stack) {
+    let shop = shop(|gate, goods| {
+        let app = |keys: &[&str]| {
+            let sells = || sells(goods, "goods");
+            let routes = gate.charge_routes(table(keys)).unwrap();
+            let routes = routes.at("/weather/:city", get(sells())).at("/two", post(sells()).put(sells()));
+            let routes = routes.nest("/api", |api| api.at("/x", get(sells()))).at("/api/x", post(sells()));
+            routes.at("/any", sells()).build()
+        };
+        for (key, methods) in [
+            ("POST /weather/:city", "GET, HEAD"),
+            ("GET /two", "POST, PUT"),
+            ("HEAD /two", "POST, PUT"),
+            ("DELETE /api/x", "GET, HEAD, POST"),
+        ] {
+            let built = app(&["/any", key]);
+            let Err(ConfigError::NoSuchMethod { route, methods: told }) = &built else {
+                panic!("{key} was taken")
+            };
+            assert_eq!((route.as_str(), told.as_str()), (key, methods));
+        }
+        for key in [
+            "GET /weather/:city",
+            "HEAD /weather/:city",
+            "PUT /two",
+            "POST /api/x",
+            "GET /api/x",
+            "TRACE /any",
+        ] {
+            assert!(app(&[key]).is_ok(), "{key}");
+        }
+        app(&["GET /weather/:city"]).unwrap()
+    })
+    .await;
+    assert_eq!(shop.visits.get(), 0, "no handler runs while a table is checked");
+    assert_eq!(shop.get("/weather/rome", &[]).await.status, 402);
 }
 
 async fn a_route_that_is_there_twice_is_told_or_charged_twice(_: Stack) {

@@ -43,6 +43,11 @@ pub fn keep_log() {
     subscriber.with_env_filter(EnvFilter::new(crates.join(","))).init();
 }
 
+/// All that was logged so far.
+pub fn logged() -> String {
+    String::from_utf8_lossy(&LOG.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
 async fn payments_are_in_no_log_and_in_no_answer(stack: Stack) {
     let script = Script::new()
         .on_verify([

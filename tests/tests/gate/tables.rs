@@ -7,6 +7,7 @@ use crate::{
     goods::{Shelf, of_everything, shelves, unpriced},
     harness::{Case, Framework, Stack, case},
     routing::no_spelling_gets_in,
+    secrets::logged,
     shop::{Shop, Stock, cent, dollar},
     support::{MARKER, ORIGIN, assert_refused, assert_sold, assert_spent, marker},
 };
@@ -17,6 +18,7 @@ pub const CASES: &[Case] = &[
     case!(a_table_prices_nested_routes_by_their_whole_pattern),
     case!(a_route_can_be_free_in_one_method_and_charged_in_the_others),
     case!(a_key_that_is_no_route_is_an_error),
+    case!(a_key_whose_method_its_route_does_not_take_is_an_error_or_warned_of).http1(),
     case!(nested_routes_are_sold_under_their_whole_address),
     case!(a_price_on_everything_spares_nothing),
     case!(no_spelling_gets_past_a_price_on_everything).http1(),
@@ -118,6 +120,32 @@ async fn a_key_that_is_no_route_is_an_error(stack: Stack) {
         let nearest = nearest.map(|nearest| stack.words(nearest));
         assert_eq!((route.as_str(), told), (stack.words(key).as_str(), &nearest), "{error}");
     }
+}
+
+/// `POST /dear/{id}` where there is only GET: the goods would be free, and nobody would notice.
+async fn a_key_whose_method_its_route_does_not_take_is_an_error_or_warned_of(stack: Stack) {
+    let keys = [("/cheap", Some(0)), ("POST /dear/{id}", Some(1))];
+    let open = |table| Shop::build(stack, Script::new(), |gate| gate, Stock::Listed(unpriced(), table));
+    let opened = open(table(stack, &keys)).await;
+    let key = stack.words("POST /dear/{id}");
+    if stack.framework == Framework::Axum {
+        let error = opened.err().unwrap();
+        let ConfigError::NoSuchMethod { route, methods } = &error else { panic!("{error}") };
+        assert_eq!((route.as_str(), methods.as_str()), (key.as_str(), "GET, HEAD"), "{error}");
+        return;
+    }
+    opened.unwrap();
+    let warned = |key: &str| {
+        let of = format!("route={key}");
+        logged()
+            .lines()
+            .any(|line| line.contains("WARN") && line.ends_with(&of) && line.contains("is not told here"))
+    };
+    assert!(warned(&key), "{}", logged());
+    // Who says that the others are free knows it.
+    let keys = [("/cheap", Some(0)), ("TRACE /dear/{id}", Some(1)), ("/dear/{id}", None)];
+    open(table(stack, &keys)).await.unwrap();
+    assert!(!warned(&stack.words("TRACE /dear/{id}")), "{}", logged());
 }
 
 async fn nested_routes_are_sold_under_their_whole_address(stack: Stack) {

@@ -11,12 +11,15 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
-use x402_core::{gate::PaymentGate, wire::decode_payment_required};
+use x402_core::{
+    gate::{ConfigError, PaymentGate, RouteTable},
+    wire::decode_payment_required,
+};
 use x402_tests::{
     script::{Act, Script},
     serve::{Counter, Serving, encoded},
 };
-use x402_tower::{Access, GateExt, PaymentService};
+use x402_tower::{Access, GateExt, PaymentService, Routing};
 
 use crate::{
     harness::{Case, Framework, Stack, case},
@@ -26,6 +29,7 @@ use crate::{
 
 pub const CASES: &[Case] = &[
     case!(a_plain_service_is_charged_for).http1().only(&[Framework::Tower]),
+    case!(a_key_whose_method_is_told_to_be_another_is_an_error).http1().only(&[Framework::Tower]),
     case!(targets_without_a_path_are_charged_too).http1().only(&[Framework::Tower]),
     case!(readiness_is_honoured_and_given_back).http1().only(&[Framework::Tower]),
     case!(a_place_is_held_until_the_money_moved).http1().only(&[Framework::Tower]),
@@ -117,6 +121,24 @@ async fn a_plain_service_is_charged_for(_: Stack) {
         assert_refused(&again, 402, "duplicate_settlement");
     }
     assert_eq!((visits.get(), script.verify_calls(), script.settle_calls()), (3, 3, 3));
+}
+
+async fn a_key_whose_method_is_told_to_be_another_is_an_error(_: Stack) {
+    let gate = gate(Script::new()).build().unwrap();
+    let routes = ["GET /weather/{city}", "POST /two", "PUT  /two", "/any", "GET /some", "/some"];
+    let charged = |key: &str| {
+        let table = RouteTable::new().route("/any", cent()).unwrap().route(key, cent()).unwrap();
+        gate.charge_routes(table, routes, Routing::NONE)
+    };
+    for (key, methods) in [("POST /weather/{city}", "GET"), ("GET /two", "POST, PUT")] {
+        let error = charged(key).unwrap_err();
+        let ConfigError::NoSuchMethod { route, methods: told } = &error else { panic!("{key}: {error}") };
+        assert_eq!((route.as_str(), told.as_str()), (key, methods), "{error}");
+    }
+    assert!(matches!(charged("GET /weather/{town}"), Err(ConfigError::NoSuchRoute { .. })));
+    for key in ["GET /weather/{city}", "HEAD /weather/{city}", "/weather/{city}", "PUT /two", "POST /some"] {
+        assert!(charged(key).is_ok(), "{key}");
+    }
 }
 
 async fn targets_without_a_path_are_charged_too(_: Stack) {

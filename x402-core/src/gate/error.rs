@@ -90,6 +90,17 @@ pub enum ConfigError {
         /// The router's own pattern for the same paths, if it has one.
         nearest: Option<String>,
     },
+    /// A route of the table that the router has, with a method that it does not take.
+    #[error(
+        "`{route}` would charge nothing: the route takes {methods}, which would be free. Write the method that it takes, or \
+         none, which charges all"
+    )]
+    NoSuchMethod {
+        /// The route.
+        route: String,
+        /// The methods that it takes.
+        methods: String,
+    },
     /// A route of the table that cannot be looked for in the router.
     #[error(
         "it cannot be told whether the router has a route `{route}`: no path could be made up for its regular expression; \

@@ -67,5 +67,5 @@ pub use limits::TimeLimits;
 pub use paywall::{Page, Paywall, Visit};
 pub use request::{RequestBody, RequestDecision, RequestInfo, RequestView, Unread};
 pub use response::{HandlerResponse, Head, Uncharged};
-pub use table::RouteTable;
+pub use table::{RouteMethods, RouteTable};
 pub use toll::{Passage, PricedRoute, Toll};

@@ -1,16 +1,21 @@
 //! What the routes of a router cost.
 
+mod methods;
+
 use http::Method;
 
 use super::{Charge, ConfigError};
+
+pub use methods::RouteMethods;
 
 /// Charges keyed by route: `"GET /weather/{city}"`, or without a method for all of them.
 ///
 /// The pattern is the framework's own, letter for letter: the gate looks it up by the route the framework matched
 /// and parses no path. HEAD, and the CONNECT of a websocket, are charged as GET unless they have a key of their own. The first route that matches
 /// counts; a route that can never match is an error. What is not listed is free: other routes, and with `"GET /a"` all
-/// methods of `/a` but these three. Leave the method out where a handler takes any: that a route has the key's method is
-/// not checked.
+/// methods of `/a` but these three. Leave the method out where a handler takes any. A method that its route does not take
+/// is an error in axum and poem, which tell, and is warned of elsewhere; so are methods of a charged route that are free
+/// though the table does not say so.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct RouteTable {

@@ -21,6 +21,7 @@ use crate::{
     amount::Amount,
     asset,
     payment::{JsonMap, PaymentRequired, PaymentRequirements, Reason, SupportedKind, Version},
+    scheme::SchemeError,
     wire,
 };
 
@@ -259,6 +260,16 @@ fn check_option(
             None => return Ok(None),
         },
     };
+    if payee.as_ref().is_some_and(|payee| payee.as_str().eq_ignore_ascii_case(token.address.as_str())) {
+        return Err(ConfigError::Scheme {
+            scheme: (*scheme).to_owned(),
+            network: network.clone(),
+            why: SchemeError::new(format!(
+                "the payee {} is the token itself: name the account that is to be paid",
+                token.address
+            )),
+        });
+    }
     let payee = payee.unwrap_or_else(|| token.address.clone());
     let mut requirements = requirements(option, &token, amount, payee, JsonMap::new());
     server.check(&requirements, &token).map_err(|why| ConfigError::Scheme {

@@ -162,8 +162,14 @@ pub async fn read_response(stream: &mut TcpStream) -> (u16, Value) {
 }
 
 pub fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    request_with(method, path, &["content-type: application/json"], body)
+}
+
+/// The same with these header lines.
+pub fn request_with(method: &str, path: &str, lines: &[&str], body: &[u8]) -> Vec<u8> {
+    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n{lines}\r\n",
         body.len()
     );
     [head.as_bytes(), body].concat()

@@ -31,6 +31,8 @@ pub(super) enum FaultKind {
     Unfit(String),
     /// A nonce is used there, and no log shows by what.
     LostLog,
+    /// Too many searches are made for others: this one was not begun.
+    NotSearched,
     /// None was asked.
     AllAside { endpoints: usize, last: Box<Fault> },
 }
@@ -42,7 +44,10 @@ impl Fault {
     }
 
     pub(crate) fn was_not_sent(&self) -> bool {
-        matches!(self.kind, FaultKind::NotSent(_) | FaultKind::Unfit(_) | FaultKind::AllAside { .. })
+        matches!(
+            self.kind,
+            FaultKind::NotSent(_) | FaultKind::Unfit(_) | FaultKind::AllAside { .. } | FaultKind::NotSearched
+        )
     }
 
     /// The endpoint is down or busy, or talks nonsense: another one may do better with anything.
@@ -50,7 +55,7 @@ impl Fault {
         match &self.kind {
             FaultKind::Answered { busy, .. } => *busy,
             FaultKind::NotSent(_) | FaultKind::NoAnswer(_) | FaultKind::Unfit(_) | FaultKind::LostLog => true,
-            FaultKind::AllAside { .. } => false,
+            FaultKind::AllAside { .. } | FaultKind::NotSearched => false,
         }
     }
 
@@ -98,6 +103,15 @@ impl Fault {
         matches!(self.kind, FaultKind::LostLog)
     }
 
+    /// A search of logs that there is no room for now.
+    pub(super) fn not_searched() -> Self {
+        Self { method: "eth_getLogs", kind: FaultKind::NotSearched }
+    }
+
+    pub(crate) fn was_not_searched(&self) -> bool {
+        matches!(self.kind, FaultKind::NotSearched)
+    }
+
     /// What went wrong with this endpoint.
     pub(crate) fn of(&self, endpoint: &str) -> String {
         let method = self.method;
@@ -111,6 +125,11 @@ impl Fault {
             FaultKind::LostLog => format!(
                 "the nonce is used, and {endpoint} has no log of its use in the blocks that were searched"
             ),
+            FaultKind::NotSearched => {
+                "the payment's nonce is used, and too many such payments are being looked for on chain just now: \
+                 settle it again later"
+                    .to_owned()
+            }
             FaultKind::AllAside { endpoints, last } => {
                 format!("all {endpoints} RPC endpoints are set aside for now, the last one because {last}")
             }
@@ -156,9 +175,13 @@ impl FaultKind {
     fn answered(answer: &ErrorPayload) -> Self {
         let message = answer.message.to_lowercase();
         let vm = ["revert", "vm execution", "invalid opcode", "out of gas", "gas required exceeds"];
+        // As anvil names what ended the execution.
+        let halted =
+            message.strip_prefix("evm error ").is_some_and(|why| why.chars().all(char::is_alphanumeric));
         let busy = answer.is_retry_err();
         let reverted = !busy
             && (answer.code == 3
+                || halted
                 || answer.as_revert_data().is_some()
                 || vm.iter().any(|words| message.contains(words)));
         Self::Answered { code: answer.code, message: presentable(&answer.message), reverted, busy }
@@ -203,14 +226,20 @@ mod tests {
             let json = json!({ "code": code, "message": message }).to_string();
             Fault { method: "eth_call", kind: FaultKind::answered(&serde_json::from_str(&json).unwrap()) }
         };
-        for (code, message) in
-            [(3, "execution reverted"), (-32000, "execution reverted: no"), (-32015, "VM execution error.")]
-        {
+        for (code, message) in [
+            (3, "execution reverted"),
+            (-32000, "execution reverted: no"),
+            (-32015, "VM execution error."),
+            (-32603, "EVM error OutOfGas"),
+        ] {
             assert!(answered(code, message).is_revert(), "{message}");
         }
-        for (code, message) in
-            [(-32005, "limit exceeded"), (429, "Too Many Requests"), (-32000, "header not found")]
-        {
+        for (code, message) in [
+            (-32603, "EVM error: database is locked"),
+            (-32005, "limit exceeded"),
+            (429, "Too Many Requests"),
+            (-32000, "header not found"),
+        ] {
             assert!(!answered(code, message).is_revert(), "{message}");
         }
     }

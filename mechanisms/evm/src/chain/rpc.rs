@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
+    budget::Allowance,
     endpoints::{Endpoint, Endpoints, Head},
     fault::{ENDPOINT, Fault, FaultKind},
     transport::HttpTransport,
@@ -38,6 +39,8 @@ pub(crate) struct Rpc {
     endpoints: Arc<Endpoints>,
     /// Which one to ask, if not all.
     only: Option<usize>,
+    /// How many searches of logs may be made, where they are counted.
+    searches: Option<Arc<Allowance>>,
     chain_id: u64,
     pub(crate) timeout: Duration,
     pub(crate) clock: Clock,
@@ -123,6 +126,7 @@ impl Rpc {
         Self {
             endpoints: Arc::new(Endpoints::new(endpoints)),
             only: None,
+            searches: None,
             chain_id,
             timeout: Duration::from_secs(10),
             clock: Clock::system(),
@@ -145,6 +149,11 @@ impl Rpc {
     pub(crate) async fn each(&self) -> Result<Vec<Self>, Fault> {
         let usable = self.usable().await?;
         Ok(usable.into_iter().map(|only| Self { only: Some(only), ..self.clone() }).collect())
+    }
+
+    /// The same, with no more searches of logs than this allows.
+    pub(crate) fn within(&self, searches: Arc<Allowance>) -> Self {
+        Self { searches: Some(searches), ..self.clone() }
     }
 
     /// Which endpoints to ask, in order.
@@ -307,6 +316,13 @@ impl Rpc {
         Ok(Head { number: number.to(), timestamp: timestamp.to() })
     }
 
+    /// The time of a block that there is, in seconds since 1970.
+    pub(crate) async fn time_of(&self, block: u64) -> Result<u64, Fault> {
+        let Block { timestamp, .. } =
+            self.ask("eth_getBlockByNumber", (format!("{block:#x}"), false)).await?;
+        Ok(timestamp.to())
+    }
+
     pub(crate) async fn call(&self, call: &TransactionRequest) -> Result<Bytes, Fault> {
         self.ask("eth_call", (call, "latest")).await
     }
@@ -404,6 +420,9 @@ impl Rpc {
         from_block: u64,
         to_block: u64,
     ) -> Result<Vec<Log>, Fault> {
+        if self.searches.as_ref().is_some_and(|searches| !searches.take()) {
+            return Err(Fault::not_searched());
+        }
         let filter = json!({
             "address": emitter,
             "topics": topics,

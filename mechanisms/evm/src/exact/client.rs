@@ -114,6 +114,13 @@ impl<S: Signer + Send + Sync + 'static> ExactClient<S> {
             return Err(SchemeError::new(format!("the scheme is `exact`, not `{}`", requirements.scheme)));
         }
         let terms = Terms::of(requirements).map_err(SchemeError::new)?;
+        // Such payments move nothing, and facilitators that know what gas costs refuse them.
+        if terms.pay_to == self.signer.address() {
+            return Err(SchemeError::new("`payTo` is the payer's own account"));
+        }
+        if requirements.amount.is_zero() {
+            return Err(SchemeError::new("`amount` is zero"));
+        }
         if !is_eip3009(&requirements.extra) {
             return Err(SchemeError::new(
                 "`extra.assetTransferMethod` asks for another method than `eip3009`",

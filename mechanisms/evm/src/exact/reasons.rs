@@ -1,4 +1,4 @@
-//! The protocol's codes for `exact` payments with EIP-3009, and one of our own.
+//! The protocol's codes for `exact` payments with EIP-3009, and some of our own.
 
 use x402_core::payment::Reason;
 
@@ -12,6 +12,10 @@ pub const NETWORK_MISMATCH: Reason = Reason::from_static("invalid_exact_evm_netw
 pub const UNSUPPORTED_PAYLOAD: Reason = Reason::from_static("unsupported_payload_type");
 /// The facilitator does not settle this token; a code of this project, not of the protocol.
 pub const ASSET_NOT_ALLOWED: Reason = Reason::from_static("asset_not_allowed");
+/// The amount is zero, or less than the facilitator settles; a code of this project, not of the protocol.
+pub const AMOUNT_BELOW_MINIMUM: Reason = Reason::from_static("invalid_exact_evm_amount_below_minimum");
+/// The payer is the recipient, so that the payment moves nothing; a code of this project, not of the protocol.
+pub const PAYER_IS_RECIPIENT: Reason = Reason::from_static("invalid_exact_evm_payer_is_recipient");
 /// The wallet is not deployed (EIP-6492), and its factory is none we call.
 pub const FACTORY_NOT_ALLOWED: Reason = Reason::from_static("eip6492_factory_not_allowed");
 /// Not the payer's signature.

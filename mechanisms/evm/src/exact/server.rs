@@ -56,8 +56,8 @@ impl ServerScheme for ExactServer {
     ) -> Result<Inspection, MalformedPayload> {
         let malformed = |expected: &str| MalformedPayload(expected.to_owned());
         let Payload { authorization, signature } = Payload::parse(payload).map_err(malformed)?;
-        let terms = Terms::of(requirements)
-            .map_err(|_| malformed("expected requirements with EVM addresses on an EVM chain"))?;
+        let terms =
+            Terms::of(requirements).map_err(|wrong| malformed(&format!("the requirements: {wrong}")))?;
         let mismatch = if authorization.to != terms.pay_to {
             Some(reasons::RECIPIENT_MISMATCH)
         } else if authorization.value != requirements.amount.get() {

@@ -22,14 +22,19 @@ impl Terms {
     /// The error says which field is wrong.
     pub(super) fn of(requirements: &PaymentRequirements) -> Result<Self, &'static str> {
         let address = |text: &str| parse_address(text).filter(|address| !address.is_zero());
-        Ok(Self {
+        let terms = Self {
             chain_id: requirements
                 .network
                 .evm_chain_id()
                 .ok_or("`network` is not an EVM chain like `eip155:8453`")?,
             token: address(requirements.asset.as_str()).ok_or("`asset` is not an EVM address")?,
             pay_to: address(requirements.pay_to.as_str()).ok_or("`payTo` is not an EVM address")?,
-        })
+        };
+        // A token's own account is nobody's: what is sent there is lost, and known stablecoins take no such transfer.
+        if terms.pay_to == terms.token {
+            return Err("`payTo` is the token itself: name the account that is to be paid");
+        }
+        Ok(terms)
     }
 }
 

@@ -204,7 +204,13 @@ impl ExactFacilitator {
             .await
             .map_err(|fault| self.stop(&fault))?;
         if !accepted {
-            return Err(reasons::SIGNATURE.into());
+            return Err(Stop::Refused(because(
+                reasons::SIGNATURE,
+                format!(
+                    "the wallet {from} does not accept the signature (EIP-1271), or its check takes more than {} gas",
+                    self.settings.max_gas
+                ),
+            )));
         }
         Ok((asked.transfer_bytes(signature), false))
     }

@@ -17,6 +17,10 @@ use crate::{
 /// How many blocks at once, and how often, an authorization's use is looked for in each direction. Endpoints limit the
 /// range of a search, some to ten blocks.
 const SEARCHES: [(u64, u64); 3] = [(5_000, 1), (500, 4), (10, 30)];
+/// How many calls a search takes at most: where the wider ranges are refused at once, the narrowest from the head,
+pub(super) const MOST_CALLS_FROM_HEAD: u32 = 1 + 1 + 30;
+/// and around a block in both directions as well.
+pub(super) const MOST_CALLS: u32 = 1 + 1 + 3 * 30;
 
 impl ExactFacilitator {
     pub(super) async fn diagnose(&self, asked: &Asked) -> Result<Reason, Stop> {
@@ -125,6 +129,16 @@ pub(super) enum Made {
     By(B256),
     /// Its payer has withdrawn it: it never will.
     Cancelled,
+}
+
+/// What all endpoints say: that the payment was made is believed of any, that its payer has withdrawn it of all.
+pub(super) fn among(found: Vec<Result<Made, Fault>>) -> Result<Made, Fault> {
+    if let Some(made) = found.iter().flatten().find(|made| matches!(made, Made::By(_))) {
+        return Ok(*made);
+    }
+    let found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let is_cancelled = !found.is_empty() && found.iter().all(|made| *made == Made::Cancelled);
+    Ok(if is_cancelled { Made::Cancelled } else { Made::No })
 }
 
 /// What made an authorization's nonce used.

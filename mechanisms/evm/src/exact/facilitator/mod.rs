@@ -8,8 +8,10 @@ mod funds;
 mod journal;
 mod ledger;
 mod leftovers;
+mod limits;
 mod once;
 mod promises;
+mod searches;
 mod settle;
 mod signature;
 
@@ -25,6 +27,7 @@ use alloy_primitives::{Address, Signature};
 use tracing::{debug, instrument};
 use x402_core::{
     address::Address as AnyAddress,
+    amount::Amount,
     facilitator::{FacilitatorError, FacilitatorErrorKind, SettleRequest},
     network::{Network, NetworkPattern},
     payment::{JsonMap, Payment, Refusal, SettleResponse, SupportedKind, VerifyResponse, Version},
@@ -34,7 +37,7 @@ use x402_core::{
 
 use self::{
     assets::Assets, checks::Stop, disclosure::Caller, funds::Funds, journal::Journal, ledger::Ledger,
-    leftovers::Leftovers, promises::Promises,
+    leftovers::Leftovers, promises::Promises, searches::Searches,
 };
 use super::{reasons, terms::SCHEME};
 use crate::{
@@ -101,6 +104,7 @@ struct Shared {
     account: Account,
     ledger: Ledger,
     funds: Funds,
+    searches: Searches,
     /// When a listed token was last seen to have code.
     deployed: Mutex<HashMap<Address, Instant>>,
 }
@@ -163,13 +167,14 @@ impl ExactFacilitator {
             settings: Settings {
                 receipt_timeout: Duration::from_secs(45),
                 confirmations: 1,
-                max_gas: 1_000_000,
+                max_gas: 500_000,
                 max_plain_gas: 200_000,
             },
             shared: Arc::new(Shared {
                 account: Account::new(chain_id, signer),
                 ledger: Ledger::default(),
                 funds: Funds::default(),
+                searches: Searches::default(),
                 deployed: Mutex::default(),
             }),
         }
@@ -197,7 +202,9 @@ impl ExactFacilitator {
         self
     }
 
-    /// The most gas any settlement may take: a smart wallet's signature check runs on our bill. 1,000,000 unless set.
+    /// The most gas any settlement may take: a smart wallet's signature check runs on our bill, and a stranger's wallet
+    /// may burn all that is given. 500,000 unless set, which is enough for a wallet whose check of a passkey runs in a
+    /// contract (P-256 without a precompile takes some 330,000); most take less than 150,000.
     #[must_use]
     pub fn max_gas(mut self, gas: u64) -> Self {
         self.settings.max_gas = gas;
@@ -219,6 +226,18 @@ impl ExactFacilitator {
     #[must_use]
     pub fn allow_token(mut self, token: Address) -> Self {
         self.assets.add(token);
+        self
+    }
+
+    /// What a payment in this token must be at least, in the token's atomic units. One below is refused as
+    /// [`AMOUNT_BELOW_MINIMUM`](super::reasons::AMOUNT_BELOW_MINIMUM) before anything is asked of the chain: each
+    /// settlement costs gas, whatever it moves.
+    ///
+    /// Unless set, a thousandth of a known stablecoin ($0.001: 1000 units of a token with six decimals), so that a price
+    /// of a tenth of a cent is settled, and one unit of any other token. A payment of nothing is refused in any case.
+    #[must_use]
+    pub fn min_amount(mut self, token: Address, amount: impl Into<Amount>) -> Self {
+        self.assets.set_minimum(token, amount.into().get());
         self
     }
 
@@ -339,7 +358,10 @@ impl FacilitatorScheme for ExactFacilitator {
         let refusal = match read {
             Ok(asked) => match self.would_pay(&asked).await {
                 Ok(()) => match self.ended(&asked).await? {
-                    None => return Ok(VerifyResponse::Valid { payer }),
+                    None => {
+                        self.shared.searches.has_seen_good(&asked);
+                        return Ok(VerifyResponse::Valid { payer });
+                    }
                     Some(refusal) => refusal,
                 },
                 Err(Stop::Refused(refusal)) => refusal,
@@ -375,6 +397,9 @@ impl FacilitatorScheme for ExactFacilitator {
 impl ExactFacilitator {
     /// Whether it would be paid as things are.
     async fn would_pay(&self, asked: &checks::Asked) -> Result<(), Stop> {
+        if let Some(refusal) = self.refused_at_once(asked) {
+            return Err(Stop::Refused(refusal));
+        }
         self.examine(asked, checks::DryRun::Call).await?;
         self.could_promise(asked).await?;
         self.can_pay_gas().await

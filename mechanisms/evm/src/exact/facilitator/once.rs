@@ -12,11 +12,11 @@ use x402_core::{
 use super::{
     ExactFacilitator,
     checks::{Asked, DryRun, Stop, refusal},
-    diagnose::Evidence,
+    diagnose::{Evidence, Made},
     disclosure::Caller,
     journal::{Entry, Step, Written},
     ledger::{Answer, Receiver, Sender, Turn},
-    settle::{Next, unacted},
+    settle::{Next, dead, unacted},
 };
 use crate::{chain::Fault, exact::reasons};
 
@@ -167,21 +167,25 @@ impl ExactFacilitator {
         if is_final || failure.is_dead {
             return Ok(Some(failed));
         }
-        let paid = async {
+        let made = async {
             let hash = failure.transaction.as_ref().and_then(|id| id.as_str().parse().ok());
             let receipt = match hash {
                 Some(hash) => self.rpc.receipt(hash).await?,
                 None => None,
             };
             let near = receipt.map(|receipt| receipt.block_number.to());
-            self.paid(&entry.asked, None, Evidence::Logs { near }).await
+            self.made_within_budget(&entry.asked, Evidence::Logs { near }, &failure.reason).await
         };
-        let paid = paid.await.map_err(|fault: Fault| {
+        let made = made.await.map_err(|fault: Fault| {
             self.error(format_args!(
                 "the transaction failed, and whether another one made the payment since could not be found out: {fault}"
             ))
         })?;
-        let Some(hash) = paid else { return Ok(Some(failed)) };
+        let hash = match made {
+            Made::By(hash) => hash,
+            Made::Cancelled => return Ok(Some(dead(failed))),
+            Made::No => return Ok(Some(failed)),
+        };
         let settled = self.settled(&entry.asked, hash);
         // Only in this place: one of the authorizations with this nonce is paid by what was found.
         let step = Step::Done(settled.clone());

@@ -20,7 +20,7 @@ use x402_core::{
 use super::{
     ExactFacilitator,
     checks::{Asked, DryRun, Stop},
-    diagnose::{Evidence, Made, moved},
+    diagnose::{Evidence, Made, among, moved},
     disclosure::{Caller, Disclosure},
     journal::{Entry, Step, Written},
     ledger::Answer,
@@ -48,8 +48,12 @@ impl ExactFacilitator {
         caller: &Caller,
         over: Option<Entry>,
     ) -> Result<Next, FacilitatorError> {
-        self.check_for_payment().await.map_err(|error| unacted(&error))?;
         let replaced = over.as_ref().and_then(|entry| entry.sent_for(asked)).cloned();
+        if let Some(refusal) = self.refused_at_once(asked) {
+            let stop = Stop::Refused(refusal);
+            return self.stopped_before_sending(asked, caller, over, replaced, stop).await;
+        }
+        self.check_for_payment().await.map_err(|error| unacted(&error))?;
         let (ready, fees, head) =
             tokio::join!(self.examine(asked, DryRun::Estimate), self.rpc.fees(), self.rpc.block_number());
         let ready = match ready {
@@ -140,7 +144,12 @@ impl ExactFacilitator {
         };
         let mut is_dead = false;
         if [reasons::NONCE_ALREADY_USED, reasons::VALID_BEFORE].contains(&refusal.reason) {
-            match self.made(asked, None, Evidence::Words).await.map_err(|fault| self.trouble(&fault))? {
+            let made = self.made_within_budget(asked, Evidence::Words, &refusal.reason).await;
+            let made = made.map_err(|fault| match self.trouble(&fault) {
+                error if fault.was_not_searched() && over.is_none() => unacted(&error),
+                error => error,
+            })?;
+            match made {
                 Made::By(hash) if replaced.is_some() => {
                     let answer = self.settled(asked, hash);
                     return Ok(Next::Answer(self.conclude(asked, over.as_ref(), answer).await));
@@ -340,13 +349,7 @@ impl ExactFacilitator {
     /// The same, and whether all endpoints say that the payer has withdrawn the authorization.
     async fn made(&self, asked: &Asked, block: Option<u64>, evidence: Evidence) -> Result<Made, Fault> {
         let each = self.rpc.each().await?;
-        let found = join_all(each.iter().map(|one| self.made_at(one, asked, block, evidence))).await;
-        if let Some(made) = found.iter().flatten().find(|made| matches!(made, Made::By(_))) {
-            return Ok(*made);
-        }
-        let found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let is_cancelled = !found.is_empty() && found.iter().all(|made| *made == Made::Cancelled);
-        Ok(if is_cancelled { Made::Cancelled } else { Made::No })
+        among(join_all(each.iter().map(|one| self.made_at(one, asked, block, evidence))).await)
     }
 
     async fn outcome(&self, entry: &Entry) -> Answer {
@@ -584,7 +587,7 @@ pub(super) fn unacted(error: &FacilitatorError) -> FacilitatorError {
 }
 
 /// The failure of what can never move money any more.
-fn dead(mut answer: SettleResponse) -> SettleResponse {
+pub(super) fn dead(mut answer: SettleResponse) -> SettleResponse {
     if let SettleResponse::Failed(failure) = &mut answer {
         failure.is_dead = true;
     }

@@ -61,7 +61,7 @@ async fn strangers_do_not_fill_the_memory() {
 #[tokio::test]
 async fn gas_is_bounded() {
     type Set = fn(ExactFacilitator) -> ExactFacilitator;
-    let cases: [(bool, u64, Set, Option<u64>); 10] = [
+    let cases: [(bool, u64, Set, Option<u64>); 11] = [
         (false, 60_000, |it| it, Some(95_000)),
         (false, 190_000, |it| it, Some(200_000)),
         (false, 200_000, |it| it, Some(200_000)),
@@ -69,8 +69,9 @@ async fn gas_is_bounded() {
         (false, 300_000, |it| it.max_plain_gas(300_000), Some(300_000)),
         (false, 100_001, |it| it.max_gas(100_000), None),
         (true, 200_001, |it| it, Some(270_001)),
-        (true, 1_000_000, |it| it, Some(1_000_000)),
-        (true, 1_000_001, |it| it, None),
+        (true, 500_000, |it| it, Some(500_000)),
+        (true, 500_001, |it| it, None),
+        (true, 1_000_000, |it| it.max_gas(1_000_000), Some(1_000_000)),
         (true, 300_001, |it| it.max_gas(300_000), None),
     ];
     for (wallet, estimate, set, limit) in cases {

@@ -2,6 +2,7 @@
 
 mod assets;
 mod endpoint;
+mod limits;
 mod nonce;
 mod sending;
 
