@@ -49,9 +49,9 @@ async fn payments_that_move_nothing_cost_no_gas() {
         .await;
     assert!(chain.transactions_of(chain::facilitator().address()).await.unwrap().is_empty());
 
-    settled(facilitator.settle(&signed_by(&payer, &asking(1_000, merchant), 5)).await.unwrap());
+    settled(facilitator.settle((&signed_by(&payer, &asking(1_000, merchant), 5)).into()).await.unwrap());
     let lower = facilitator.min_amount(USDC, 1);
-    settled(lower.settle(&signed_by(&payer, &asking(1, merchant), 6)).await.unwrap());
+    settled(lower.settle((&signed_by(&payer, &asking(1, merchant), 6)).into()).await.unwrap());
     assert_eq!(chain.balance(merchant).await.unwrap(), U256::from(1_001));
 }
 
@@ -76,14 +76,14 @@ async fn a_smart_wallet_burns_no_more_than_the_limit() {
     };
     // As much as a passkey that is checked in a contract, and what was settled for 939,060 gas before.
     chain.set_code_at(wallet, wallet_that_burns(12_000)).await.unwrap();
-    let hash = settled(facilitator.settle(&paying(1)).await.unwrap());
+    let hash = settled(facilitator.settle((&paying(1)).into()).await.unwrap());
     let receipt = chain.provider().get_transaction_receipt(hash).await.unwrap().unwrap();
     assert!((350_000..500_000).contains(&receipt.gas_used), "{}", receipt.gas_used);
 
     // The check alone, and with the transfer.
     for (rounds, reason) in [(33_000, reasons::SIGNATURE), (17_000, reasons::SIMULATION_FAILED)] {
         chain.set_code_at(wallet, wallet_that_burns(rounds)).await.unwrap();
-        let answer = facilitator.settle(&paying(2)).await.unwrap();
+        let answer = facilitator.settle((&paying(2)).into()).await.unwrap();
         let SettleResponse::Failed(failure) = answer else { panic!("{rounds}: {answer:?}") };
         assert_eq!((failure.reason, failure.transaction), (reason, None), "{rounds}");
         assert!(failure.message.is_some_and(|words| words.contains("500000")), "{rounds}");
@@ -93,7 +93,7 @@ async fn a_smart_wallet_burns_no_more_than_the_limit() {
     chain.set_code_at(wallet, wallet_that_burns(33_000)).await.unwrap();
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1, "nothing was sent");
     let generous = facilitator.max_gas(1_000_000);
-    let hash = settled(generous.settle(&paying(3)).await.unwrap());
+    let hash = settled(generous.settle((&paying(3)).into()).await.unwrap());
     let receipt = chain.provider().get_transaction_receipt(hash).await.unwrap().unwrap();
     assert!(receipt.gas_used > 900_000, "{}", receipt.gas_used);
 }

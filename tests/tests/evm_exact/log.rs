@@ -50,11 +50,11 @@ async fn no_payment_is_in_the_log_of_the_binary_at_its_most_talkative() {
         let payment = signed(Version::V2, &requirements()).await;
         let verified = remote.verify(&payment).await.unwrap();
         assert!(matches!(verified, VerifyResponse::Valid { .. }), "{verified:?}");
-        let hash = settled(remote.settle(&payment).await.unwrap());
+        let hash = settled(remote.settle((&payment).into()).await.unwrap());
         let mut forged = with(&authorization(9));
         forged.payload.payload["signature"] = json!(format!("0x{}", "5e".repeat(65)));
         assert!(matches!(remote.verify(&forged).await.unwrap(), VerifyResponse::Invalid(_)));
-        assert!(matches!(remote.settle(&forged).await.unwrap(), SettleResponse::Failed(_)));
+        assert!(matches!(remote.settle((&forged).into()).await.unwrap(), SettleResponse::Failed(_)));
         binary.kill().await.unwrap();
 
         let log = log.await.unwrap().unwrap().to_lowercase();

@@ -89,7 +89,7 @@ async fn what_an_endpoint_has_not_indexed_yet_is_found_when_it_has() {
         chain.mine_many(blocks.max(1)).await.unwrap();
         refused_settle(&facilitator, &with(&message), &reasons::NONCE_ALREADY_USED).await;
         indexed.store(true, Ordering::SeqCst);
-        settled(facilitator.settle(&with(&message)).await.unwrap());
+        settled(facilitator.settle((&with(&message)).into()).await.unwrap());
     }
 }
 
@@ -110,7 +110,7 @@ async fn a_flood_of_used_authorizations_is_bounded_and_starves_nobody() {
 
     let payments: Vec<_> = used.iter().map(with).collect();
     let began = std::time::Instant::now();
-    let answers = join_all(payments.iter().map(|payment| facilitator.settle(payment))).await;
+    let answers = join_all(payments.iter().map(|payment| facilitator.settle(payment.into()))).await;
     let (mut refused, mut later) = (0, 0);
     for answer in answers {
         match answer {
@@ -135,9 +135,9 @@ async fn a_flood_of_used_authorizations_is_bounded_and_starves_nobody() {
         endpoint.calls(LOGS)
     );
 
-    settled(facilitator.settle(&with(&lasting(101))).await.unwrap());
+    settled(facilitator.settle((&with(&lasting(101))).into()).await.unwrap());
     use_all(&chain, std::slice::from_ref(&ours)).await;
-    settled(facilitator.settle(&with(&ours)).await.unwrap());
+    settled(facilitator.settle((&with(&ours)).into()).await.unwrap());
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1);
 }
 
@@ -151,7 +151,7 @@ async fn a_failed_settlement_is_looked_for_once_when_its_nonce_is_used_for_good(
     chain.set_automine(false).await.unwrap();
     let ours = tokio::spawn({
         let (facilitator, payment) = (facilitator.clone(), with(&message));
-        async move { facilitator.settle(&payment).await.unwrap() }
+        async move { facilitator.settle((&payment).into()).await.unwrap() }
     });
     chain.wait_for_pending(1).await.unwrap();
     send_ahead(&chain, transfer_call(&other)).await;
@@ -159,10 +159,10 @@ async fn a_failed_settlement_is_looked_for_once_when_its_nonce_is_used_for_good(
     assert!(matches!(failed, SettleResponse::Failed(_)), "{failed:?}");
     chain.set_automine(true).await.unwrap();
     chain.mine_many(640).await.unwrap();
-    assert_eq!(facilitator.settle(&with(&message)).await.unwrap(), failed);
+    assert_eq!(facilitator.settle((&with(&message)).into()).await.unwrap(), failed);
     let logs = endpoint.calls(LOGS);
     for _ in 0..5 {
-        assert_eq!(facilitator.settle(&with(&message)).await.unwrap(), failed);
+        assert_eq!(facilitator.settle((&with(&message)).into()).await.unwrap(), failed);
     }
     assert_eq!(endpoint.calls(LOGS), logs);
 }

@@ -42,7 +42,7 @@ async fn a_payment_that_is_not_worth_its_gas_asks_nothing_of_the_chain() {
         };
         assert_eq!(refusal.reason, reason, "{amount} to {to}");
         assert!(refusal.message.as_ref().unwrap().contains(words), "{amount} to {to}: {:?}", refusal.message);
-        let SettleResponse::Failed(failure) = facilitator.settle(&payment).await.unwrap() else {
+        let SettleResponse::Failed(failure) = facilitator.settle((&payment).into()).await.unwrap() else {
             panic!("{amount} to {to} is settled")
         };
         assert_eq!((&failure.reason, &failure.message), (&reason, &refusal.message), "{amount} to {to}");
@@ -92,8 +92,8 @@ async fn the_least_amount_is_a_tenth_of_a_cent_unless_it_is_set() {
 async fn a_limit_says_nothing_about_what_was_settled_before_it() {
     let node = Node::default();
     let facilitator = over(&node, |_, _| None);
-    let hash = hash_of(facilitator.settle(&payment()).await.unwrap());
+    let hash = hash_of(facilitator.settle((&payment()).into()).await.unwrap());
     let stricter = facilitator.min_amount(USDC, 20_000);
-    assert_eq!(hash_of(stricter.settle(&payment()).await.unwrap()), hash);
+    assert_eq!(hash_of(stricter.settle((&payment()).into()).await.unwrap()), hash);
     assert_eq!(node.hashes().len(), 1);
 }
