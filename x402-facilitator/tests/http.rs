@@ -219,12 +219,17 @@ async fn a_facilitator_that_fails_is_not_a_refusal() {
         (Kind::BadAnswer, 502),
         (Kind::Rejected, 502),
         (Kind::Internal, 500),
+        (Kind::NotActed, 503),
     ] {
         let url = serve(http::router(Failing(kind))).await;
         let good = body(Version::V2, "exact");
         for (method, path) in [("GET", "/supported"), ("POST", "/verify"), ("POST", "/settle")] {
             let answer = call(&url, method, path, &good).await;
-            assert_eq!(answer, (status, json!({ "error": "the node is down" })), "{kind:?} {path}");
+            let mut expected = json!({ "error": "the node is down" });
+            if kind == Kind::NotActed {
+                expected["notActed"] = true.into();
+            }
+            assert_eq!(answer, (status, expected), "{kind:?} {path}");
         }
     }
     let url = api().await;

@@ -16,7 +16,7 @@ use tokio::{
     net::TcpStream,
 };
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorError},
+    facilitator::{Facilitator, FacilitatorError, SettleRequest},
     network::BASE_SEPOLIA,
     payment::{Payment, SettleResponse, Supported, VerifyResponse, Version},
     wire,
@@ -37,7 +37,8 @@ impl Facilitator for Counting {
         Ok(VerifyResponse::Valid { payer: None })
     }
 
-    async fn settle(&self, payment: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
+        let payment = request.payment;
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(SettleResponse::failed("told", payment.requirements.network.clone(), None))
     }

@@ -9,11 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{body::Body, http::HeaderMap};
+use axum::{
+    body::Body,
+    http::{HeaderMap, Response},
+};
 use common::{PAYER, always, answer, nowhere, payment, payment_of, raw_server, server};
 use serde_json::json;
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorErrorKind as Kind},
+    facilitator::{Facilitator, FacilitatorErrorKind as Kind, SettleRequest, SettlementKey},
     network::{ARBITRUM, BASE_SEPOLIA},
     payment::{SettleResponse, VerifyResponse, Version},
 };
@@ -153,6 +156,56 @@ async fn a_yes_with_a_status_of_no_is_none() {
         let (url, log) = always(status, yes).await;
         let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
         assert_eq!((error.kind(), log.count()), (Kind::BadAnswer, 1), "{status}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_settlement_is_asked_for_with_its_key_and_an_answer_as_it_is() {
+    let yes = r#"{"success":true,"transaction":"0x1","network":"eip155:84532"}"#;
+    let (url, log) = always(200, yes).await;
+    let (key, payment) = ("0123456789abcdef".parse::<SettlementKey>().unwrap(), payment());
+    let request = SettleRequest::new(&payment).with_key(&key);
+    assert!(!format!("{request:?} {key:?}").contains(key.as_str()));
+    remote(&url).settle(request).await.unwrap();
+    remote(&url).settle((&payment).into()).await.unwrap();
+    let asked = log.all();
+    assert_eq!(asked[0].headers["idempotency-key"], key.as_str());
+    assert_eq!(asked[1].headers.get("idempotency-key"), None);
+    assert!(asked.iter().all(|asked| asked.headers["accept-encoding"] == "identity"));
+    // Whoever encodes it all the same is not understood, and may have settled.
+    let (url, _) = server(move |_, _| async move {
+        Response::builder().header("content-encoding", "gzip").body(Body::from(yes)).unwrap()
+    })
+    .await;
+    let error = remote(&url).settle((&payment).into()).await.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_acted()), (Kind::BadAnswer, true), "{error}");
+}
+
+#[tokio::test]
+async fn that_nothing_was_sent_is_believed_of_its_own_field_alone() {
+    for (status, body, acted) in [
+        (503, r#"{"error":"no gas","notActed":true}"#, false),
+        (500, r#"{"error":"no gas","notActed":true}"#, false),
+        (503, r#"{"error":"no gas","notActed":"true"}"#, true),
+        (503, r#"{"error":"no gas","notActed":false}"#, true),
+        (503, r#"{"error":"no gas","notActed":true,"notActed":true}"#, true),
+        (503, r#"{"error":"no gas"}"#, true),
+        // An answer of success is none beside it.
+        (200, r#"{"error":"no gas","notActed":true}"#, true),
+    ] {
+        let (url, _) = always(status, body).await;
+        let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
+        assert_eq!(error.may_have_acted(), acted, "{status} {body}: {error}");
+    }
+    // What a gateway says in front of it proves nothing.
+    for status in [400, 401, 402, 403, 404, 405, 408, 409, 410, 422, 425, 429, 499, 500, 502, 503, 504] {
+        let (url, _) = server(move |_, _| async move {
+            Response::builder().status(status).header("retry-after", "3").body(Body::from("no")).unwrap()
+        })
+        .await;
+        let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
+        assert!(error.may_have_acted(), "{status}: {error}");
+        assert_eq!(error.pause(), Some(Duration::from_secs(3)), "{status}");
     }
 }
 

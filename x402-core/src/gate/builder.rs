@@ -232,7 +232,7 @@ impl GateBuilder {
 
     /// Where the state of payments is kept. Without it, in this process: give several instances a store that they share, and
     /// one that may be killed or rolled over a store that lasts. Instances that share none may each serve one payment, if it
-    /// reaches them at once: a facilitator gives all of them the same answer.
+    /// reaches them at once, where their facilitator gives all of them the same answer; ours tells success to one.
     pub fn store(mut self, store: impl ClaimStore) -> Self {
         self.store = Some(AnyClaimStore::new(Patient(store)));
         self

@@ -197,13 +197,13 @@ impl Charge {
     /// | the same payment and the same request, in work | 409 with `Retry-After` |
     /// | the same payment and the same request, answered | as before, with `Idempotent-Replayed: true`; no handler runs |
     /// | the same, its answer not kept | 409 `payment_answer_not_kept` |
-    /// | another payment, or another request | 409 `payment_identifier_conflict`; nobody is asked to verify or settle |
+    /// | another payment, or another request | 409 `payment_identifier_conflict`; nobody is asked to settle |
     ///
     /// The request is our origin, the method, host, route, path, query and body. Its other headers do not count: where
     /// more decides what it gets than that, such as who is logged in, an identifier must not be guessed by others.
     /// What was not charged leaves the identifier as free as the payment.
     ///
-    /// The body of a request that is so named is read whole before it is answered. An answer of known length is kept,
+    /// The body of a request that is so named is read whole before it is answered, once its payment was found good. An answer of known length is kept,
     /// without cookies and what is about the connection, for as long as the payment is known to be spent; see
     /// [`Idempotency`](super::Idempotency). gRPC calls cannot be named.
     ///

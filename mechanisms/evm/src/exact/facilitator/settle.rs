@@ -156,7 +156,11 @@ impl ExactFacilitator {
                 }
                 Made::By(hash) => return self.by_third_party(asked, caller, over.as_ref(), hash).await,
                 Made::Cancelled => is_dead = true,
-                Made::No => is_dead = self.has_expired(asked).await,
+                // One that is used by something else is not out of time.
+                Made::No if refusal.reason == reasons::VALID_BEFORE => {
+                    is_dead = self.has_expired(asked).await;
+                }
+                Made::No => {}
             }
         }
         if let Some(dead @ Entry { step: Step::Sent(_), .. }) = &over {
@@ -332,21 +336,8 @@ impl ExactFacilitator {
         Ok(Fate::Unheard)
     }
 
-    /// The transaction in which another one made the payment, as any endpoint has it; `None` if they all say that
-    /// there is none.
-    pub(super) async fn paid(
-        &self,
-        asked: &Asked,
-        block: Option<u64>,
-        evidence: Evidence,
-    ) -> Result<Option<B256>, Fault> {
-        Ok(match self.made(asked, block, evidence).await? {
-            Made::By(hash) => Some(hash),
-            Made::Cancelled | Made::No => None,
-        })
-    }
-
-    /// The same, and whether all endpoints say that the payer has withdrawn the authorization.
+    /// What became of the authorization without us: that another one made the payment is believed of any endpoint, that its
+    /// payer has withdrawn it of all.
     async fn made(&self, asked: &Asked, block: Option<u64>, evidence: Evidence) -> Result<Made, Fault> {
         let each = self.rpc.each().await?;
         among(join_all(each.iter().map(|one| self.made_at(one, asked, block, evidence))).await)
@@ -450,9 +441,11 @@ impl ExactFacilitator {
             });
         }
         let block = receipt.block_number.to::<u64>();
-        match self.paid(asked, Some(block), Evidence::Logs { near: Some(block) }).await {
-            Ok(Some(hash)) => Ok(self.settled(asked, hash)),
-            Ok(None) => Ok(self.failed(asked, reasons::TRANSACTION_FAILED, Some(sent.hash))),
+        let failed = self.failed(asked, reasons::TRANSACTION_FAILED, Some(sent.hash));
+        match self.made(asked, Some(block), Evidence::Logs { near: Some(block) }).await {
+            Ok(Made::By(hash)) => Ok(self.settled(asked, hash)),
+            Ok(Made::Cancelled) => Ok(dead(failed)),
+            Ok(Made::No) => Ok(failed),
             Err(fault) => Err(self.error(format_args!(
                 "transaction {} reverted, and whether another one made the payment could not be found out: {fault}",
                 sent.hash
