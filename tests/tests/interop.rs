@@ -1,22 +1,27 @@
 //! Published clients pay our server, our client pays published servers, through our facilitator, on a real chain.
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use alloy::primitives::U256;
+use alloy::{
+    network::TransactionBuilder, primitives::U256, providers::Provider, rpc::types::TransactionRequest,
+    sol_types::SolCall,
+};
 use axum::{Router, routing::get};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use x402_axum::{GateExt, Paid};
 use x402_core::{
     gate::{PaymentGate, exact},
+    hooks::{PaymentHooks, Proceed},
     network::BASE_SEPOLIA,
-    payment::{PaymentPayload, SettleResponse, Version},
+    payment::{Payment, PaymentPayload, SettleResponse, Version},
     scheme::ClientScheme,
+    store::MemoryStore,
     wire,
 };
 use x402_evm::exact::ExactFacilitator;
 use x402_facilitator::{LocalFacilitator, RemoteFacilitator};
 use x402_reqwest::ResponseExt;
-use x402_tests::{Chain, chain, node, process::FacilitatorBinary, serve::Serving};
+use x402_tests::{Chain, chain, node, process::FacilitatorBinary, serve::Serving, token::Token};
 
 const CENT: u64 = 10_000;
 
@@ -274,4 +279,90 @@ async fn sign_offer(url: &str, version: Version) -> (HeaderName, HeaderValue) {
         extensions: Default::default(),
     };
     wire::encode_payment_header(&payment).unwrap()
+}
+
+/// Broadcasts a payment, as its payer may, when the gate has found it good.
+struct Broadcasts(Chain);
+
+impl PaymentHooks for Broadcasts {
+    async fn after_verify(&self, payment: &Payment) -> Proceed {
+        let signed = &payment.payload.payload;
+        let field = |name: &str| signed["authorization"][name].as_str().unwrap().to_owned();
+        let number = |name: &str| field(name).parse::<U256>().unwrap();
+        let call = Token::transferWithAuthorization_1Call {
+            from: field("from").parse().unwrap(),
+            to: field("to").parse().unwrap(),
+            value: number("value"),
+            validAfter: number("validAfter"),
+            validBefore: number("validBefore"),
+            nonce: field("nonce").parse().unwrap(),
+            signature: signed["signature"].as_str().unwrap().parse().unwrap(),
+        };
+        let request = TransactionRequest::default()
+            .with_to(self.0.usdc())
+            .with_input(call.abi_encode())
+            .with_gas_limit(300_000);
+        let provider = self.0.provider_of(chain::stranger()).unwrap();
+        provider.send_transaction(request).await.unwrap().watch().await.unwrap();
+        Proceed::Continue
+    }
+}
+
+/// Two shops with one payee, each with a facilitator and records of its own.
+#[tokio::test]
+async fn what_was_paid_and_served_elsewhere_buys_nothing_here() {
+    let chain = funded_chain().await;
+    let keys = [chain::facilitator(), chain::second_facilitator()].map(|signer| chain::private_key(&signer));
+    let mut shops = Vec::new();
+    for key in &keys {
+        let binary = FacilitatorBinary::start(chain.rpc_url().as_str(), key).await.unwrap();
+        let gate = PaymentGate::builder("http://shop.test")
+            .facilitator(RemoteFacilitator::new(&binary.url).unwrap())
+            .scheme(x402_evm::exact::server())
+            .store(MemoryStore::new())
+            .build()
+            .unwrap();
+        gate.ready().await;
+        let price = exact("$0.01").on(BASE_SEPOLIA).to(chain::merchant().address());
+        let app = Router::new().route("/paid", get(async || "secret").layer(gate.charge(price).unwrap()));
+        shops.push((Serving::start(app).await.unwrap(), gate, binary));
+    }
+    let (name, header) = sign_offer(&shops[0].0.url("/paid"), Version::V2).await;
+    let payment = [(name.as_str(), header.to_str().unwrap())];
+    assert_eq!(shops[0].0.get("/paid", &payment).await.unwrap().status, 200);
+    for _ in 0..2 {
+        let answer = shops[1].0.get("/paid", &payment).await.unwrap();
+        assert_eq!(answer.status, 402, "{answer:?}");
+        assert_eq!(answer.count("payment-required"), 0, "{answer:?}");
+        assert!(!answer.body.contains("secret"), "{answer:?}");
+    }
+    assert_cents(&chain, 1).await;
+}
+
+#[tokio::test]
+async fn a_payment_that_its_payer_broadcasts_after_it_came_is_served_once() {
+    for first in [false, true] {
+        let chain = funded_chain().await;
+        let binary = facilitator_binary(&chain).await;
+        let rpc_url = chain.rpc_url();
+        let gate = PaymentGate::builder("http://shop.test")
+            .facilitator(RemoteFacilitator::new(&binary.url).unwrap())
+            .scheme(x402_evm::exact::server())
+            .hooks(Broadcasts(chain))
+            .build()
+            .unwrap();
+        gate.ready().await;
+        let price = exact("$0.01").on(BASE_SEPOLIA).to(chain::merchant().address());
+        let price = if first { price.settle_first() } else { price };
+        let app = Router::new().route("/paid", get(async || "secret").layer(gate.charge(price).unwrap()));
+        let shop = Serving::start(app).await.unwrap();
+        let (name, header) = sign_offer(&shop.url("/paid"), Version::V2).await;
+        let payment = [(name.as_str(), header.to_str().unwrap())];
+        let answer = shop.get("/paid", &payment).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (200, "secret"), "{rpc_url}: {answer:?}");
+        let receipt = answer.decoded("payment-response").unwrap();
+        assert_eq!((&receipt["success"], receipt["transaction"].as_str().unwrap().len()), (&json!(true), 66));
+        let again = shop.get("/paid", &payment).await.unwrap();
+        assert_eq!((again.status, again.count("payment-required")), (402, 0), "{again:?}");
+    }
 }
