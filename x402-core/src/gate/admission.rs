@@ -322,7 +322,10 @@ impl Pass {
             Some(ticket) => {
                 let speech = ticket.speech;
                 let finished = AssertUnwindSafe(ticket.finish(&mut head, &mut response)).catch_unwind().await;
-                finished.unwrap_or_else(|_| Err(Refusal::panicked().encode_for(speech)))
+                match finished {
+                    Ok(finished) => finished,
+                    Err(_) => Err(Refusal::panicked().encode_for(speech)),
+                }
             }
             None => {
                 // What is given away to one must not be cached for all.

@@ -208,7 +208,10 @@ impl PricedRoute {
     ) -> Result<Pass, Response<Bytes>> {
         // A scheme or a store of the service's own may panic: that is an answer, not a connection that breaks.
         let admitted = AssertUnwindSafe(admit(&self.gate, &self.priced, request, body)).catch_unwind().await;
-        admitted.unwrap_or_else(|_| Err(Refusal::panicked().encode_to(request.method)))
+        match admitted {
+            Ok(admitted) => admitted,
+            Err(_) => Err(Refusal::panicked().encode_to(request.method)),
+        }
     }
 }
 
