@@ -5,6 +5,7 @@
 mod clock;
 mod endpoint;
 mod faulty;
+mod forms;
 mod once;
 mod others;
 mod refusals;
