@@ -659,8 +659,9 @@ function start() {
     });
     let signature = canonical(given, chain);
     if (!signature) throw new Stop("failed", say("no-signature"), { pay: true });
-    // What the bytes of a contract's signature mean is its own business.
-    if (signature !== given && /^0x.{2}/.test(await ask(provider, "eth_getCode", from, "latest"))) signature = given;
+    // What the bytes of a contract's signature mean is its own business. A plain account may have borrowed one (EIP-7702).
+    if (signature !== given && /^0x(?!ef0100)./i.test(await ask(provider, "eth_getCode", from, "latest")))
+      signature = given;
     goesOn();
     const header = encode(answer(offer, accepted, { signature, authorization }, "pay_" + random(16)));
     const price = say("amount", { amount: money(option, amount), network: option.network });
@@ -988,7 +989,7 @@ function start() {
     const known = payment?.spent || payment?.receipt?.success;
     waived = main.dataset.state === "unsure";
     save(payment && !known ? { ...payment, paid: undefined, refused: true } : null);
-    hide("receipt");
+    for (const id of ["receipt", "bought"]) hide(id);
     showStart();
   };
   $("reload").onclick = () => location.reload();

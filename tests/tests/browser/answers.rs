@@ -94,19 +94,26 @@ async fn no_is_understood_however_it_is_said(stack: Stack) {
 }
 
 async fn every_form_of_a_signature_pays(stack: Stack) {
-    for form in [
+    let bare = "'0x' + rs + '0' + parity";
+    for (form, code) in [
         // EIP-2098
-        "'0x' + rs.slice(0, 64) + (BigInt('0x' + rs.slice(64)) | BigInt(parity) << 255n).toString(16).padStart(64, '0')",
-        "'0x' + rs + '0' + parity",
+        (
+            "'0x' + rs.slice(0, 64) + (BigInt('0x' + rs.slice(64)) | BigInt(parity) << 255n).toString(16).padStart(64, '0')",
+            "",
+        ),
+        (bare, ""),
+        // A plain account that has borrowed a contract's code (EIP-7702), and a wallet that does not tell.
+        (bare, "if (method === 'eth_getCode') return Promise.resolve('0xef0100' + '11'.repeat(20));"),
+        (bare, "if (method === 'eth_getCode') return Promise.reject(new Error('no'));"),
         // EIP-155
-        "'0x' + rs + (35 + 2 * 84532 + parity).toString(16).padStart(6, '0')",
-        "'0X' + (rs + (27 + parity).toString(16)).toUpperCase()",
-        "rs + (27 + parity).toString(16)",
+        ("'0x' + rs + (35 + 2 * 84532 + parity).toString(16).padStart(6, '0')", ""),
+        ("'0X' + (rs + (27 + parity).toString(16)).toUpperCase()", ""),
+        ("rs + (27 + parity).toString(16)", ""),
     ] {
         let market = Market::open(stack).await;
         let wallet = market.wallet();
         let answer = format!(
-            "if (method === 'eth_signTypedData_v4') return ask().then((signature) => {{
+            "{code} if (method === 'eth_signTypedData_v4') return ask().then((signature) => {{
                 const [rs, parity] = [signature.slice(2, 130), parseInt(signature.slice(130), 16) % 27];
                 return {form};
             }});"
@@ -114,7 +121,7 @@ async fn every_form_of_a_signature_pays(stack: Stack) {
         let person = opens(&market, &wallet, &answer).await;
         person.pays().await;
         person.has_the_article().await;
-        assert_eq!(wallet.sign_calls(), 1, "{form}");
+        assert_eq!(wallet.sign_calls(), 1, "{form} {code}");
         market.sold(1).await;
         person.behaved();
     }

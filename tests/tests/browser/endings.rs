@@ -13,6 +13,7 @@ use crate::{
 pub const CASES: &[Case] = &[
     case!(what_nobody_answers_is_paid_anew_when_its_time_is_over).once(),
     case!(what_was_made_unanswered_is_not_paid_again).once(),
+    case!(an_answer_without_a_receipt_is_paid_anew_when_its_time_is_over).once(),
     case!(a_stored_payment_that_cannot_be_sent_is_not_on_its_way).once(),
     case!(a_server_in_trouble_is_not_called_on_its_way).once(),
     case!(what_may_not_exist_has_no_receipt).once(),
@@ -71,6 +72,40 @@ async fn what_was_made_unanswered_is_not_paid_again(stack: Stack) {
     person.pays().await;
     person.reads("used", "status", "The network says that this payment has been made").await;
     assert_eq!(wallet.sign_calls(), 1);
+    market.sold(1).await;
+    person.behaved();
+}
+
+/// A network that answers everybody, and lets nobody through.
+async fn an_answer_without_a_receipt_is_paid_anew_when_its_time_is_over(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet();
+    let person = market.person(&wallet).await;
+    let hotel = "const { fetch: ask } = window;
+        const page = () => new Response('Please log in', { headers: { 'content-type': 'text/plain' } });
+        window.fetch = async (url, how) => how?.headers?.['payment-signature'] && !window.free
+            ? Object.defineProperty(page(), 'url', { value: location.href }) : ask(url, how);";
+    for script in [LATER, hotel] {
+        person.before_each_page(&format!("{{ {script} }}")).await.unwrap();
+    }
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.reads("paid", "status", "without a receipt").await;
+    assert!(!person.shows("#anew").await, "it may still settle");
+    person.evaluate("window.ahead = 600000, 1").await.unwrap();
+    person.click("#retry").await.unwrap();
+    person.until("document.getElementById('anew').checkVisibility()").await.unwrap();
+    person.evaluate("window.free = true").await.unwrap();
+    person.click("#anew").await.unwrap();
+    person.sees("idle").await;
+    assert!(!person.shows("#bought").await, "it was nothing that was bought");
+    person.pays().await;
+    person.until("document.getElementById('done').checkVisibility()").await.unwrap();
+    let nonces: Vec<_> = wallet.signed().iter().map(|typed| typed["message"]["nonce"].clone()).collect();
+    assert!(
+        nonces.len() == 2 && nonces[0] == nonces[1],
+        "the token takes one of the two at most: {nonces:?}"
+    );
     market.sold(1).await;
     person.behaved();
 }
