@@ -9,6 +9,8 @@ export function filename(/** @type {string | null} */ disposition, /** @type {st
   try {
     if (extended) name = /^u/i.test(extended[1]) ? decodeURIComponent(extended[2]) : unescape(extended[2]);
     else if (!plain) name = decodeURIComponent(name);
+    // A header is read byte by byte; many servers write UTF-8 there.
+    else if (!/[^\0-\xff]/.test(name)) name = decodeURIComponent(escape(name));
   } catch {
     // What is no percent-encoding stays as it is.
   }

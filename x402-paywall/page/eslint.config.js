@@ -7,9 +7,12 @@ export default [
   js.configs.recommended,
   noUnsanitized.configs.recommended,
   { files: ["*.test.js", "eslint.config.js", "build.mjs"], languageOptions: { globals: globals.node } },
-  { files: ["paywall.js", "wire.js", "bought.js"], languageOptions: { globals: globals.browser, ecmaVersion: 2024 } },
   {
-    files: ["paywall.js", "wire.js", "bought.js"],
+    files: ["paywall.js", "wire.js", "wallet.js", "bought.js"],
+    languageOptions: { globals: globals.browser, ecmaVersion: 2024 },
+  },
+  {
+    files: ["paywall.js", "wire.js", "wallet.js", "bought.js"],
     rules: {
       eqeqeq: ["error", "always"],
       "no-eval": "error",

@@ -2,6 +2,7 @@
 // A payment is stored before it is sent, and sent again rather than signed again: see docs/paywall.md.
 
 import { decodeText, filename, indent, policies, pour } from "./bought.js";
+import { browsers, canonical, chainOf, codes, saysNo } from "./wallet.js";
 import {
   ADDRESS,
   answer,
@@ -15,6 +16,7 @@ import {
   pause,
   payable,
   plain,
+  purchase,
   size,
   stored,
   typedData,
@@ -30,6 +32,13 @@ const LONGEST_BODY = 300_000;
 const LONGEST_READ = 10_000;
 const MARGIN = 60;
 const DAY = 86_400_000;
+/** When wallets are looked for once more, in milliseconds: many come into a page after its script. */
+const LATE = [300, 1000, 3000];
+/** How often a wallet is asked for its network after it has switched, and the pause between: some answer too early. */
+const SWITCHING = 12;
+const SWITCHED = 250;
+/** Under which the wallet that was connected last is remembered. */
+const LAST = "x402:wallet";
 /** How far two clocks may be apart that go right. */
 const APART = 600;
 
@@ -45,7 +54,8 @@ class Stop extends Error {
 
 function start() {
   const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
-  const link = (/** @type {string} */ id) => /** @type {HTMLAnchorElement} */ ($(id));
+  const link = /** @type {(id: string) => HTMLAnchorElement} */ ($);
+  const read = (/** @type {string} */ id) => $(id)?.textContent ?? "";
   const tell = (/** @type {string} */ id, /** @type {string | null} */ text) => ($(id).textContent = text);
   const hide = (/** @type {string} */ id, hidden = true) => ($(id).hidden = hidden);
   const picked = (/** @type {string} */ name) =>
@@ -59,7 +69,7 @@ function start() {
 
   const main = $("paywall");
   /** @type {Data} */
-  const data = JSON.parse($("offer").textContent ?? "");
+  const data = JSON.parse(read("offer"));
   /** @type {Offer} */
   let offer = typeof data.required === "string" ? decode(data.required) : data.required;
   const accepts = offer.accepts.slice();
@@ -71,11 +81,13 @@ function start() {
   const title = document.querySelector("h1")?.textContent ?? "";
   /** Words that the document has already. */
   const labels = {
-    receipt: $("receipt-title").textContent,
-    copy: $("copy-receipt").textContent,
-    explorer: $("receipt-link").textContent,
+    receipt: read("receipt-title"),
+    copy: read("copy-receipt"),
+    explorer: read("receipt-link"),
+    seller: read("receipt-seller"),
   };
-  const key = "x402:" + location.pathname + location.search;
+  const address = location.pathname + location.search;
+  const key = purchase(address, data.ignored);
   // An article's policy may ask for types of what is written; a site's may forbid ours, and then no HTML takes this page's place.
   /** @type {any} */
   let typed = /** @type {any} */ (window).trustedTypes;
@@ -87,6 +99,8 @@ function start() {
   const began = { date: Date.now(), time: performance.now() };
   /** @type {Map<string, Wallet>} */
   const wallets = new Map();
+  /** The wallet that the person chose. */
+  let preferred = "";
   let busy = false;
   /** The person pays anew, though nobody could say whether it was paid before: for one try. */
   let waived = false;
@@ -130,48 +144,84 @@ function start() {
     Object.entries({ hour: seconds / 3600, minute: (seconds / 60) % 60, second: seconds % 60 })
       .map(([unit, count]) => [unit, Math.floor(count)])
       .filter(([, count]) => count)
-      .map(([unit, count]) => say(count === 1 ? `${unit}` : `${unit}s`, { count: `${count}` }))
+      .map(([unit, count]) => count.toLocaleString(language, { style: "unit", unit: `${unit}`, unitDisplay: "long" }))
       .join(" ");
+
+  const sleep = (/** @type {number} */ time) => new Promise((done) => setTimeout(done, time));
 
   const short = (/** @type {string} */ text) => `${text.slice(0, 6)}…${text.slice(-4)}`;
 
   // ---- What is shown
 
-  /** The chosen way to pay, in words. */
-  const chosen = () => {
-    const index = picked("option");
-    return index ? inWords(data.options[+index], accepts[+index].amount) : {};
-  };
-
   const asks = ["idle", "choosing", "wrong-network", "low-balance", "rejected", "price-changed"];
   const works = ["connecting", "signing", "settling", "elsewhere"];
+  /** Connect, sign, done: how far it is. @type {Record<string, number>} */
+  const steps = { connecting: 0, "wrong-network": 0, signing: 1, settling: 2 };
+
+  const wallet = () => wallets.get(picked("wallet") ?? "");
 
   /** @param {string} state @param {Shown} [more] */
   function show(
     state,
     {
       alert = "",
-      status = alert ? "" : say(state, chosen()),
+      status = alert ? "" : say(state),
       busy = works.includes(state),
       pay = busy || asks.includes(state),
       retry = state === "waiting",
       anew = state === "used",
-      cancel = busy && ["connecting", "signing", "wrong-network"].includes(state),
+      cancel = busy && steps[state] < 2,
+      risk = false,
+      facts = [],
     } = {},
   ) {
     main.dataset.state = state;
     tell("status", status);
     tell("alert", alert);
-    tell("pay", busy ? say("busy") : say("pay", { price: $("price").textContent ?? "" }));
+    $("alert").className = risk ? "risk" : "";
+    const values = { price: read("price"), wallet: plain(wallet()?.name ?? "").slice(0, 30) };
+    tell("pay", say(busy ? "do-" + state : state === "price-changed" ? "accept" : "pay", values) || say("busy"));
     $("pay").ariaDisabled = String(busy);
+    const step = busy ? steps[state] : undefined;
+    hide("steps", step === undefined);
+    Array.from($("steps").children, (item, at) => (item.ariaCurrent = at === step ? "step" : null));
     const lost = document.activeElement;
     for (const [id, shown] of Object.entries({ pay, retry, anew, cancel, onramp: false })) $(id).hidden = !shown;
+    const none = state === "no-wallet";
+    hide("no-wallet", !none);
+    const index = picked("option");
+    if (none && index) {
+      const money = inWords(data.options[+index], accepts[+index].amount);
+      tell("no-wallet-money", say("no-wallet-money", money));
+    }
+    if ($("alternative")) hide("alternative", !none && !["unpayable", "low-balance"].includes(state));
+    tabulate(facts);
     // While a payment stands, there is no other way to pay.
     for (const [id, disabled] of Object.entries({ options: busy || standing(), wallets: busy }))
-      if ($(id)) /** @type {HTMLFieldSetElement} */ ($(id)).disabled = Boolean(disabled);
+      if ($(id)) /** @type {HTMLFieldSetElement} */ ($(id)).disabled = !!disabled;
     // Whoever works with a keyboard keeps a place to be.
     if (lost?.closest("[hidden], :disabled"))
       (["pay", "retry", "anew"].map($).find((button) => !button.hidden) ?? $("status")).focus();
+    // What is said is seen, on small screens as well.
+    if (alert || busy || retry) $(alert ? "alert" : "status").scrollIntoView({ block: "nearest" });
+  }
+
+  /** Names and values; where a name has two values, they are compared, else the value can be copied. */
+  function tabulate(/** @type {string[][]} */ facts) {
+    const row = (/** @type {string[]} */ [name, ...values]) => {
+      const cells = values.map((textContent) => make(name ? "td" : "th", { textContent }));
+      if (values.length === 1)
+        cells.push(
+          make(
+            "td",
+            {},
+            copier(name, () => values[0], cells[0]),
+          ),
+        );
+      return make("tr", {}, make(name ? "th" : "td", { textContent: name }), ...cells);
+    };
+    $("facts").replaceChildren(...facts.map(row));
+    hide("facts", !facts.length);
   }
 
   /** Before anything is asked for, or after it came to nothing. */
@@ -179,13 +229,29 @@ function start() {
     showOption();
     if (!picked("option")) show("unpayable");
     else if (!wallets.size) show("no-wallet");
-    else show(picked("wallet") ? "idle" : "choosing");
+    else show(wallet() ? "idle" : "choosing");
+    peek();
   }
 
   /** What was said of the wallet is no longer so. */
   function refreshStart() {
     const said = ["static", "no-wallet", "idle", "choosing", "wrong-network", "low-balance", "rejected"];
-    if (!busy && said.includes(main.dataset.state ?? "")) showStart();
+    if (!busy && !standing() && said.includes(main.dataset.state ?? "")) showStart();
+  }
+
+  /** Account and balance, where the wallet tells them without asking its owner. */
+  async function peek() {
+    const [now, known] = [displayed, wallet()];
+    showAccount();
+    if (!now || !known || busy || standing()) return;
+    const { provider } = known;
+    const { accepted, option } = now;
+    const from = (await ask(provider, "eth_accounts"))?.[0];
+    if (!ADDRESS.test(from)) return;
+    const there = chainOf(await ask(provider, "eth_chainId")) === BigInt(accepted.network.slice(7));
+    const balance = there ? await readContract(provider, accepted.asset, "0x70a08231", from) : null;
+    if (displayed !== now || wallet() !== known || busy || standing()) return;
+    showAccount(from, balance === null ? "" : money(option, balance, true));
   }
 
   /** What would be signed, or what was. */
@@ -232,9 +298,14 @@ function start() {
     showAccount(from);
   }
 
-  function showAccount(account = "") {
-    tell("account", account && say("account", { account: short(account) }));
+  /** Of the wallet that is chosen, in its row. */
+  function showAccount(account = "", balance = "") {
+    tell("account", account && [say("account", { account: short(account) }), balance].filter(Boolean).join(" · "));
     $("account").title = account;
+    hide("account", !account);
+    const row = account && wallet()?.row;
+    if (row) row.append($("account"));
+    else $("wallets").after($("account"));
   }
 
   /** @param {Payment} payment */
@@ -244,19 +315,26 @@ function start() {
   /** @param {Payment} payment */
   function showReceipt(payment) {
     const transaction = payment.receipt?.transaction ?? "";
+    const proven = Boolean(payment.receipt?.success || payment.spent);
     hide("receipt", false);
-    tell("receipt-amount", payment.price);
-    tell("receipt-transaction", transaction);
-    tell("receipt-evidence", evidence(payment));
-    const rows = { "receipt-transaction": transaction, "receipt-evidence": !transaction };
-    for (const [id, shown] of Object.entries(rows)) {
-      const row = $(id).closest("div");
-      if (row) row.hidden = !shown;
-    }
+    // What nobody has seen happen has no receipt.
+    tell("receipt-title", proven ? labels.receipt : say("payment"));
+    const date = new Date(payment.signedAt).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+    const told = {
+      amount: amountOf(payment),
+      payee: payment.option.payTo,
+      date,
+      transaction,
+      evidence: transaction ? "" : evidence(payment),
+    };
+    for (const [name, text] of Object.entries(told)) tell("receipt-" + name, text);
     link("receipt-link").href = explored(payment);
     hide("receipt-link", !explored(payment));
     $("copy-receipt").onclick = () => copy(receiptText(payment), $("copy-receipt"), $("receipt"));
   }
+
+  /** As money, and in the token. @param {Payment} payment */
+  const amountOf = ({ price, amount }) => (amount ? `${price} (${amount})` : price);
 
   /** By what the site finds a payment whose transaction is not known. @param {Payment} payment */
   const evidence = ({ from, nonce, signedAt }) =>
@@ -264,7 +342,16 @@ function start() {
 
   /** @param {Payment} payment */
   const receiptText = (payment) =>
-    [title, location.href, payment.price, payment.receipt?.transaction, explored(payment), evidence(payment)]
+    [
+      labels.seller,
+      title,
+      location.href,
+      amountOf(payment),
+      payment.option.payTo,
+      payment.receipt?.transaction,
+      explored(payment),
+      evidence(payment),
+    ]
       .filter(Boolean)
       .join("\n");
 
@@ -272,11 +359,21 @@ function start() {
     try {
       await navigator.clipboard.writeText(text);
       const { textContent } = button;
-      button.textContent = say("copied");
+      const done = say("copied");
+      if (textContent === done) return;
+      button.textContent = done;
       setTimeout(() => (button.textContent = textContent), 2000);
     } catch {
       getSelection()?.selectAllChildren(shown);
     }
+  }
+
+  /** A small button that copies one value. */
+  function copier(/** @type {string} */ name, /** @type {() => string} */ value, /** @type {HTMLElement} */ shown) {
+    const textContent = say("copy");
+    const button = make("button", { className: "copy", textContent, ariaLabel: `${textContent}: ${name}` });
+    button.onclick = () => copy(value(), button, shown);
+    return button;
   }
 
   // ---- The stored payment
@@ -330,87 +427,136 @@ function start() {
 
   // ---- The wallet
 
+  /** What wallets throw stops nothing. */
+  const quietly = (/** @type {() => void} */ task) => {
+    try {
+      task();
+    } catch {
+      // It is theirs.
+    }
+  };
+
+  const remembered = () => {
+    try {
+      return localStorage.getItem(LAST);
+    } catch {
+      return null;
+    }
+  };
+
   /** @param {Announced} wallet */
   function addWallet({ id, name, rdns, icon, provider }) {
-    const known = Array.from(wallets.values());
-    if (known.some((wallet) => wallet.id === id || wallet.provider === provider)) return;
-    if (wallets.delete("injected")) document.querySelector('[value="injected"]')?.closest("label")?.remove();
+    const nameless = wallets.get("injected");
+    if (Array.from(wallets.values()).some((old) => old.id === id || (old.provider === provider && old !== nameless)))
+      return;
+    if (nameless) {
+      // It has a name now, or others are there that have one.
+      wallets.delete("injected");
+      nameless.row.closest("label")?.remove();
+      if (preferred === "injected") preferred = nameless.provider === provider ? id : "";
+    }
     const input = make("input", { type: "radio", name: "wallet", value: id });
-    const image = make("img", { alt: "", hidden: !icon.startsWith("data:image/") });
-    image.onerror = () => (image.hidden = true);
-    if (!image.hidden) image.src = icon;
     const title = plain(name).slice(0, 60);
+    const image = make("img", { alt: "", hidden: !icon.startsWith("data:image/") });
     const hint = make("small", { textContent: plain(rdns).slice(0, 60), hidden: true });
-    wallets.set(id, { id, name, provider, hint });
+    const row = make("span", { textContent: title }, hint);
+    const label = make("label", {}, input, image, row);
+    const drawn = () => (image.hidden = Boolean((label.dataset.glyph = Array.from(title)[0] ?? "?")));
+    image.onerror = drawn;
+    if (image.hidden) drawn();
+    else image.src = icon;
     // Two of one name are told apart.
-    for (const twin of known.filter((wallet) => wallet.name === name)) hint.hidden = twin.hint.hidden = false;
-    $("wallets").append(make("label", {}, input, image, make("span", { textContent: title }, hint)));
+    for (const twin of wallets.values()) if (twin.name === name) hint.hidden = twin.hint.hidden = false;
+    wallets.set(id, { id, name, rdns: rdns || id, provider, hint, row });
+    $("wallets").append(label);
     hide("wallets", false);
-    const inputs = $("wallets").querySelectorAll("input");
-    inputs[0].checked = inputs.length === 1;
+    // Whoever has chosen keeps to it; else it is the only one there is, or the only one that says it was the last.
+    const all = Array.from(wallets.values());
+    const last = all.filter((other) => other.rdns === remembered());
+    const only = all.length === 1 ? all : last.length === 1 ? last : [];
+    const choice = wallets.has(preferred) ? preferred : only[0]?.id;
+    for (const one of $("wallets").querySelectorAll("input")) one.checked = one.value === choice;
     const changed = (/** @type {any} */ accounts) => {
       // What was bought may have taken the page's place, and what is being signed is of the account that is shown.
       if (!main.isConnected || busy || standing() || picked("wallet") !== id) return;
       if (Array.isArray(accounts)) showAccount(ADDRESS.test(accounts[0]) ? accounts[0] : "");
       refreshStart();
     };
-    for (const event of ["accountsChanged", "chainChanged"]) provider.on?.(event, changed);
-    provider.on?.("disconnect", () => changed([]));
+    for (const event of ["accountsChanged", "chainChanged"]) quietly(() => provider.on?.(event, changed));
+    quietly(() => provider.on?.("disconnect", () => changed([])));
     refreshStart();
   }
 
   function discoverWallets() {
-    addEventListener("eip6963:announceProvider", (event) => {
-      const { info, provider } = /** @type {CustomEvent} */ (event).detail ?? {};
-      if (info && provider?.request)
-        addWallet({
-          id: String(info.uuid),
-          name: String(info.name),
-          rdns: String(info.rdns),
-          icon: String(info.icon),
-          provider,
-        });
-    });
-    const injected = () => {
-      const provider = /** @type {{ethereum?: Provider}} */ (window).ethereum;
-      if (!wallets.size && provider?.request)
-        addWallet({ id: "injected", name: say("injected"), rdns: "", icon: "", provider });
+    addEventListener("eip6963:announceProvider", (event) =>
+      quietly(() => {
+        const { info, provider } = /** @type {CustomEvent} */ (event).detail ?? {};
+        if (!info || !provider?.request) return;
+        const word = (/** @type {unknown} */ text) => (typeof text === "string" ? text.trim() : "");
+        const [id, rdns, icon] = [info.uuid, info.rdns, info.icon].map(word);
+        const name = word(info.name) || rdns || say("injected");
+        addWallet({ id: id || rdns || name, name, rdns, icon, provider });
+      }),
+    );
+    const look = () => {
+      if (!main.isConnected) return;
+      dispatchEvent(new Event("eip6963:requestProvider"));
+      quietly(() => {
+        const provider = /** @type {{ethereum?: Provider}} */ (window).ethereum;
+        if (!wallets.size && provider?.request)
+          addWallet({ id: "injected", name: say("injected"), rdns: "", icon: "", provider });
+      });
     };
-    dispatchEvent(new Event("eip6963:requestProvider"));
-    injected();
-    addEventListener("ethereum#initialized", injected);
-    setTimeout(() => {
-      if (main.dataset.state !== "static") return;
-      injected();
-      showStart();
-    }, 300);
+    look();
+    addEventListener("ethereum#initialized", look);
+    addEventListener("focus", look);
+    for (const time of LATE)
+      setTimeout(() => {
+        look();
+        if (main.dataset.state === "static") showStart();
+      }, time);
   }
 
-  /** @param {Provider} provider @param {Option} option @param {string} chainId @param {typeof show} step */
-  async function switchTo(provider, option, chainId, step) {
-    const there = async () => BigInt(await provider.request({ method: "eth_chainId" })) === BigInt(chainId);
-    const change = () => provider.request({ method: "wallet_switchEthereumChain", params: [{ chainId }] });
-    if (await there()) return;
-    step("wrong-network", { busy: true, status: say("switching", option) });
+  /** @param {Provider} provider @param {Option} option @param {bigint} chain @param {typeof show} step */
+  async function switchTo(provider, option, chain, step) {
+    const { network: chainName, coin, rpc, explorer } = option;
+    const chainId = "0x" + chain.toString(16);
+    const request = async (/** @type {string} */ method, /** @type {object[]} */ ...params) =>
+      provider.request({ method, params });
+    const current = async () => chainOf(await request("eth_chainId"));
+    const change = () => request("wallet_switchEthereumChain", { chainId });
+    if ((await current()) === chain) return;
+    const told = { busy: true, status: say("switching", option) };
+    step("wrong-network", told);
+    /** Whether it can only be added by hand. */
+    let unknown = false;
     try {
       await change().catch(async (error) => {
-        const unknown =
-          [error.code, error.data?.originalError?.code].includes(4902) || /unrecognized chain/i.test(error.message);
-        const { network: chainName, coin, rpc, explorer } = option;
+        unknown = [4902, 4200, -32601].some((code) => codes(error).includes(code));
+        unknown ||= /unrecognized chain/i.test(error?.message);
         if (!unknown || !rpc) throw error;
-        step("wrong-network", { busy: true, status: say("switching", option) });
+        step("wrong-network", told);
         const nativeCurrency = { name: coin, symbol: coin, decimals: 18 };
         const blockExplorerUrls = explorer && [explorer.replace(/\/tx\/$/, "")];
-        await provider.request({
-          method: "wallet_addEthereumChain",
-          params: [{ chainId, chainName, nativeCurrency, rpcUrls: [rpc], blockExplorerUrls }],
+        await request("wallet_addEthereumChain", {
+          chainId,
+          chainName,
+          nativeCurrency,
+          rpcUrls: [rpc],
+          blockExplorerUrls,
         });
-        if (!(await there())) await change();
+        if ((await current()) !== chain) await change();
       });
+      for (let times = 0; times < SWITCHING && (await current()) !== chain; times++) await sleep(SWITCHED);
     } catch (error) {
-      if (/** @type {any} */ (error)?.code === -32002) throw error;
+      if (codes(error).includes(-32002)) throw error;
+      unknown &&= !saysNo(error);
     }
-    if (!(await there())) throw new Stop("wrong-network", say("wrong-network-help", option));
+    const now = await current();
+    if (now === chain) return;
+    const facts = [[say("chain-id"), `${chain}`], ...(rpc ? [[say("rpc"), rpc]] : [])];
+    const words = say(now === null ? "no-network" : unknown ? "add-network" : "wrong-network-help", option);
+    throw new Stop("wrong-network", words, { facts: unknown ? facts : [] });
   }
 
   /**
@@ -426,7 +572,8 @@ function start() {
   /** What a wallet says without asking its owner; null where it says nothing, or not in time. @param {Provider} provider */
   async function ask(provider, /** @type {string} */ method, /** @type {unknown[]} */ ...params) {
     const late = new Promise((done) => setTimeout(done, LONGEST_READ, null));
-    return Promise.race([Promise.resolve(provider.request({ method, params })).catch(() => null), late]);
+    const answer = async () => provider.request({ method, params });
+    return Promise.race([answer().catch(() => null), late]);
   }
 
   /** The time to sign by. Where the clocks differ, the chain's own has to agree with one of them. @param {Provider} provider */
@@ -464,7 +611,9 @@ function start() {
     if (!ADDRESS.test(from)) throw new Stop("failed", say("no-account"), { pay: true });
     goesOn();
     showAccount(from);
-    await switchTo(provider, option, "0x" + BigInt(network.slice(7)).toString(16), step);
+    quietly(() => localStorage.setItem(LAST, wallet()?.rdns ?? ""));
+    const chain = BigInt(network.slice(7));
+    await switchTo(provider, option, chain, step);
     let nonce = "0x" + random(32);
     if (earlier) {
       // The server refused it; the token has the last word on whether it is spent (`authorizationState`).
@@ -484,7 +633,7 @@ function start() {
       const replaces = was.network === network && same(was.asset, asset) && same(payer, from);
       const over = Math.min(...clocks()) > until + MARGIN;
       if (!risk && (spent === null || !(replaces || over)))
-        throw new Stop("unsure", say("unsure", { price: earlier.price }), { pay: true, anew: true });
+        throw new Stop("unsure", say("unsure", { price: earlier.price }), { pay: true, anew: true, risk: true });
       if (replaces) nonce = earlier.nonce;
     }
     const balance = await readContract(provider, asset, "0x70a08231", from);
@@ -504,13 +653,16 @@ function start() {
       nonce,
     };
     step("signing");
-    let signature = await provider.request({
+    const given = await provider.request({
       method: "eth_signTypedData_v4",
       params: [from, JSON.stringify(typedData(accepted, authorization))],
     });
-    if (!/^0x([0-9a-f]{2})+$/i.test(signature)) throw new Stop("failed", say("no-signature"), { pay: true });
-    // Some hardware wallets write the recovery bit as it is.
-    if (/^0x.{128}0[01]$/.test(signature)) signature = signature.slice(0, -2) + (signature.endsWith("0") ? "1b" : "1c");
+    let signature = canonical(given, chain);
+    if (!signature) throw new Stop("failed", say("no-signature"), { pay: true });
+    // What the bytes of a contract's signature mean is its own business. A plain account may have borrowed one (EIP-7702).
+    if (signature !== given && /^0x(?!ef0100)./i.test(await ask(provider, "eth_getCode", from, "latest")))
+      signature = given;
+    goesOn();
     const header = encode(answer(offer, accepted, { signature, authorization }, "pay_" + random(16)));
     const price = say("amount", { amount: money(option, amount), network: option.network });
     return {
@@ -524,6 +676,8 @@ function start() {
       until: nonce === earlier?.nonce ? Math.max(validBefore, earlier.until ?? earlier.validBefore) : validBefore,
       signedAt: Date.now(),
       price,
+      amount: option.dollar ? money(option, amount, true) : undefined,
+      at: address,
       explorer: option.explorer,
     };
   }
@@ -560,14 +714,17 @@ function start() {
       await locks.request(key, () => task(true));
     } catch (caught) {
       const error = /** @type {any} */ (caught);
-      const code = String(error?.code ?? error);
       const again = Boolean(standing());
+      const all = codes(error);
+      const told = [error instanceof Object ? error.message : error, all[0]].filter(Boolean).join(", ");
+      const message = plain(told).slice(0, 200) || "?";
       if (error instanceof Stop) show(error.state, { alert: error.message, ...error.more });
-      else if (code === "4001" || code === "ACTION_REJECTED") show("rejected");
-      else if (again) show("failed", { alert: say("reason-status", { code: plain(code) }), retry: true });
+      else if (again) show("failed", { alert: say("reason-status", { code: message }), retry: true, risk: true });
+      else if (saysNo(error)) show("rejected");
       else {
-        const message = plain(String(error?.message ?? "")).slice(0, 200);
-        const words = say(code === "-32002" ? "wallet-open" : "wallet-trouble", { message, code: plain(code) });
+        const open = all.includes(-32002) && "wallet-open";
+        const name = open || (all.includes(4100) ? "wallet-closed" : "wallet-trouble");
+        const words = say(name, { message });
         show("failed", { alert: `${words} ${say("unpaid")}`, pay: true });
       }
     } finally {
@@ -576,7 +733,8 @@ function start() {
   }
 
   function buy() {
-    const wanted = displayed && { ...displayed, provider: wallets.get(picked("wallet") ?? "")?.provider };
+    preferred = picked("wallet") ?? preferred;
+    const wanted = displayed && { ...displayed, provider: wallet()?.provider };
     return alone(async (waited) => {
       if (!standing()) {
         // Who had to wait looks first, and presses again.
@@ -611,7 +769,9 @@ function start() {
       const abort = new AbortController();
       const limit = (/** @type {number} */ time) => setTimeout(() => abort.abort(), time);
       let timer = limit(LONGEST_REQUEST);
-      const here = location.origin + location.pathname + location.search;
+      // Where it was signed, which may differ in what does not count for the purchase.
+      const { at = address } = payment;
+      const here = location.origin + (purchase(at, data.ignored) === key ? at : address);
       /** @type {RequestInit} */
       const ours = { mode: "same-origin", credentials: "same-origin", cache: "no-store" };
       /** @type {Response | null} */
@@ -647,28 +807,41 @@ function start() {
       if (settlement?.success || verdict === "used") payment.paid ??= Date.now();
       save({ ...payment, refused: verdict === "refused" });
       const code = String(settlement?.errorReason ?? error ?? next?.error ?? status);
-      if (verdict === "paid") return showBought(/** @type {Response} */ (response), body, payment);
+      if (verdict === "paid") return showBought(/** @type {Response} */ (response), body, payment, expired);
       // A transaction that failed is no receipt.
       if (payment.receipt?.success || ["used", "pending"].includes(verdict)) showReceipt(payment);
       const lost = payment.lost ? say("lost") : "";
-      if (verdict === "used") return show("used", { alert: lost, status: say("used") });
+      if (verdict === "used") return show("used", { alert: lost, status: say("used"), risk: true });
       const unpaid = settlement?.success === false && !settlement.transaction;
       if (verdict === "refused") return refused(/** @type {Offer} */ (next), payment, reason(code, "refused", unpaid));
       if (verdict === "failed")
-        return show("failed", { alert: reason(code, "status", unpaid), retry: true, anew: expired });
-      if (attempt >= REPEATS) return show("waiting", { alert: lost, status: say("waiting") });
-      show("settling", { status: say(response || lost ? "still-settling" : "offline") });
-      await new Promise((resolve) => setTimeout(resolve, 1000 * pause(header("retry-after"), attempt)));
+        return show("failed", {
+          alert: reason(code, "status", unpaid),
+          retry: true,
+          anew: expired,
+          risk: !unpaid,
+        });
+      // When its time is over, the token can tell what became of it.
+      if (attempt >= REPEATS)
+        return show("waiting", {
+          alert: lost,
+          status: say(expired ? "waiting-over" : "waiting"),
+          anew: expired,
+          risk: true,
+        });
+      const works = settlement?.success || /^(settlement_pending|payment_in_progress)$/.test(code);
+      show("settling", { status: say(works ? "still-settling" : response || lost ? "no-answer" : "offline") });
+      await sleep(1000 * pause(header("retry-after"), attempt));
     }
   }
 
   /** That nothing was paid is said only where the server says so by a settlement that failed. */
   function reason(/** @type {string} */ code, /** @type {string} */ otherwise, /** @type {boolean} */ unpaid) {
     const known = {
+      undeployed: /6492|undeployed/,
       "no-funds": /insufficient/,
       "too-late": /valid_before|expired/,
       "bad-signature": /signature/,
-      "no-match": /match/,
       unseen: /^(Payment|X-PAYMENT header is) required$/,
     };
     const [name] = Object.entries(known).find(([, pattern]) => pattern.test(code)) ?? [otherwise];
@@ -692,27 +865,26 @@ function start() {
     if (!index) return show("failed", { alert: say("offer-gone") });
     const { amount, payTo, maxTimeoutSeconds } = accepts[+index];
     const was = payment.option;
-    const changes = [
-      amount !== was.amount && say("price-changed-help", { price: $("price").textContent ?? "", was: payment.price }),
-      !same(payTo, was.payTo) && say("payee-changed", { payee: payTo, was: was.payTo }),
-      maxTimeoutSeconds > was.maxTimeoutSeconds &&
-        say("longer", { time: duration(maxTimeoutSeconds), was: duration(was.maxTimeoutSeconds) }),
-    ].filter(Boolean);
+    const changes = [];
+    if (amount !== was.amount) changes.push([say("price"), payment.price, read("price")]);
+    if (!same(payTo, was.payTo)) changes.push([read("payee-name"), was.payTo, payTo]);
+    if (maxTimeoutSeconds > was.maxTimeoutSeconds)
+      changes.push([read("valid-name"), duration(was.maxTimeoutSeconds), duration(maxTimeoutSeconds)]);
     if (!changes.length) show("failed", { alert: words, pay: true });
-    else show("price-changed", { alert: [say("changed"), ...changes].join(" ") });
+    else show("price-changed", { alert: say("changed"), facts: [["", say("before"), say("now")], ...changes] });
   }
 
   // ---- What was bought, shown
 
-  /** @param {Response} response @param {Blob | null} blob @param {Payment} payment */
-  async function showBought(response, blob, payment) {
+  /** @param {Response} response @param {Blob | null} blob @param {Payment} payment @param {boolean} expired */
+  async function showBought(response, blob, payment, expired) {
     const type = (response.headers.get("content-type") ?? "").toLowerCase();
     const mime = type.split(";")[0].trim();
     const disposition = response.headers.get("content-disposition");
     const attached = /^\s*attachment/i.test(disposition ?? "");
     if (payment.receipt?.success) showReceipt(payment);
     else hide("receipt");
-    if (!blob) return show("failed", { alert: say("broken"), retry: true });
+    if (!blob) return show("failed", { alert: say("broken"), retry: true, risk: true });
     // Where a site forbids to write it, it is saved.
     const isHtml = mime === "text/html" && !attached && typed !== null;
     const bytes = new Uint8Array(await blob.arrayBuffer());
@@ -732,10 +904,8 @@ function start() {
     file.download = filename(disposition, new URL(response.url).pathname, mime);
     file.textContent = say("save", { name: file.download });
     file.hidden = !blob.size;
-    const shows =
-      box ||
-      (!attached &&
-        /^image\/|^application\/(.+\+)?json$|^(text|application)\/(.+\+)?xml$|^text\/(plain|markdown)$/.test(mime));
+    const known = /^image\/|^application\/(.+\+)?json$|^(text|application)\/(.+\+)?xml$|^text\/(plain|markdown)$/;
+    const shows = blob.size && (box || (!attached && known.test(mime)));
     if (box) {
       // Nothing of it runs, so it may be of our origin, where its styles can be given a nonce.
       const frame = make("iframe", { title });
@@ -748,7 +918,10 @@ function start() {
     else if (blob.size) file.click();
     // It may be somebody else's, like a hotel's network: then the payment still stands.
     const proven = Boolean(payment.receipt?.success);
-    show("paid", proven ? {} : { status: say("unproven"), retry: true });
+    const saved = !blob.size ? say("empty") : shows ? "" : say("saved", { name: file.download });
+    tell("saved", saved);
+    hide("saved", !saved);
+    show("paid", proven ? {} : { status: say("unproven"), retry: true, anew: expired });
     hide("purchase", proven);
     hide("done", !proven);
     hide("bought", false);
@@ -780,7 +953,8 @@ function start() {
       root.append(make("style", { nonce: nonces.style, textContent: data.bar }));
     }
     const words = receiptText(payment);
-    const told = make("summary", { textContent: say("paid-bar", { amount: payment.price }) });
+    const told = make("span", { textContent: say("paid-bar", { amount: payment.price }) });
+    const summary = make("summary", {}, make("b", { textContent: "✓ " + labels.receipt }), told);
     const proof = make("code", { textContent: transaction });
     const copies = make("button", { textContent: labels.copy, onclick: () => copy(words, copies, proof) });
     const explorer = make("a", {
@@ -796,8 +970,12 @@ function start() {
     const { setTimeout } = window;
     const tell = () => (host.isConnected ? (news.textContent = told.textContent) : setTimeout(tell, 500));
     setTimeout(tell, 500);
-    const details = make("details", {}, told, proof, copies, explorer);
-    root.append(make("aside", { lang: language, ariaLabel: labels.receipt }, details, close), news);
+    const details = make("details", {}, summary, proof, copies, explorer);
+    const aside = make("aside", { lang: language, ariaLabel: labels.receipt }, details, close);
+    details.ontoggle = () => (aside.className = details.open ? "" : "pill");
+    // It was seen; from now on it covers little of what was bought.
+    setTimeout(() => details.open || (aside.className = "pill"), 6000);
+    root.append(aside, news);
     return host;
   }
 
@@ -811,13 +989,26 @@ function start() {
     const known = payment?.spent || payment?.receipt?.success;
     waived = main.dataset.state === "unsure";
     save(payment && !known ? { ...payment, paid: undefined, refused: true } : null);
-    hide("receipt");
+    for (const id of ["receipt", "bought"]) hide(id);
     showStart();
   };
-  const restart = () => busy || standing() || showStart();
-  document.addEventListener("change", restart);
+  $("reload").onclick = () => location.reload();
+  $("copy-link").onclick = () => copy(location.href, $("copy-link"), $("no-wallet"));
+  for (const [name, href] of browsers(location.href.split("#")[0])) {
+    const words = say("open-in", { wallet: name });
+    $("browsers").append(make("a", { href, rel: "noopener noreferrer", textContent: words }));
+  }
+  for (const id of ["receipt-payee", "receipt-transaction", "receipt-evidence"]) {
+    const name = $(id).closest("div")?.firstChild?.textContent ?? "";
+    $(id).after(copier(name, () => read(id), $(id)));
+  }
+  document.addEventListener("change", ({ target }) => {
+    const input = /** @type {HTMLInputElement} */ (target);
+    if (input.name === "wallet") preferred = input.value;
+    if (!busy && !standing()) showStart();
+  });
   // Browsers put back what was chosen when a person was here before, and say so to nobody.
-  addEventListener("pageshow", () => displayed && refreshStart());
+  addEventListener("pageshow", () => displayed && main.dataset.state !== "static" && refreshStart());
 
   const logo = document.querySelector("header img");
   if (logo instanceof HTMLImageElement) {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { browsers, canonical, chainOf, codes, saysNo } from "./wallet.js";
 import { cut, decodeText, filename, indent, policies, prologue, trusted, withNonces } from "./bought.js";
 import {
   answer,
@@ -13,6 +14,7 @@ import {
   pause,
   payable,
   plain,
+  purchase,
   size,
   stored,
   typedData,
@@ -145,11 +147,21 @@ test("what can be signed here is told as the server tells it", () => {
     assert.ok(!payable({ ...good, ...change }), JSON.stringify(change));
 });
 
+const authorized = (change) => {
+  const authorization = {
+    from: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C",
+    nonce: "0x" + "ab".repeat(32),
+    validBefore: "1800000000",
+    ...change,
+  };
+  return encode({ payload: { authorization } });
+};
+
 test("what is stored is a payment of this format, or nothing", () => {
   const address = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
   const payment = {
     v: 1,
-    header: "e30=",
+    header: authorized({}),
     option: {
       scheme: "exact",
       network: "eip155:8453",
@@ -178,8 +190,27 @@ test("what is stored is a payment of this format, or nothing", () => {
     { validBefore: "1800000000" },
     { signedAt: 1e300 },
     { price: {} },
+    { at: 5 },
+    { amount: {} },
   ])
     assert.equal(stored(JSON.stringify({ ...payment, ...change })), null, JSON.stringify(change));
+  // What cannot be sent may have been: the token is asked about its nonce.
+  for (const header of [
+    "",
+    "€",
+    "line\nbreak",
+    payment.header + "\n",
+    payment.header.slice(0, -8),
+    btoa("null"),
+    btoa("{}"),
+    authorized({ nonce: "0x" + "cd".repeat(32) }),
+    authorized({ from: "0x" + "1".repeat(40) }),
+    authorized({ validBefore: "1800000001" }),
+  ]) {
+    const spoilt = { ...payment, header };
+    assert.deepEqual(stored(JSON.stringify(spoilt)), { ...spoilt, refused: true }, header);
+    assert.deepEqual(stored(JSON.stringify({ ...spoilt, paid: 5 })), { ...spoilt, paid: 5 }, header);
+  }
 });
 
 test("foreign texts turn nothing around", () => {
@@ -198,6 +229,11 @@ test("names of downloads", () => {
     ["attachment; filename=\"x.csv\"; filename*=UTF-8''%e2%82%ac%20rates.csv", "/x", "€ rates.csv"],
     ["attachment; filename*=iso-8859-1'en'%A3.txt", "/x", "£.txt"],
     ['attachment; filename="../../etc/passwd"', "/x", "passwd"],
+    // A header's bytes, one character each: UTF-8 as many write it, and what is none.
+    ['attachment; filename="Bienenst\xc3\xb6cke.csv"', "/x", "Bienenstöcke.csv"],
+    ["attachment; filename=\xe2\x82\xac.csv", "/x", "€.csv"],
+    ['attachment; filename="Stra\xdfe.csv"', "/x", "Straße.csv"],
+    ['attachment; filename="100%.csv"', "/x", "100%.csv"],
     ['attachment; filename="..\\\\..\\\\evil.exe"', "/x", "evil.exe"],
     ["attachment; filename*=UTF-8''%2e%2e%2f.bashrc", "/x", "bashrc"],
     ["attachment; filename*=UTF-8''%ff", "/x", "x"],
@@ -333,4 +369,106 @@ test("a long price is written smaller", () => {
     ["$1,234,567.1234567", "longer"],
   ])
     assert.equal(size(price), expected, price);
+});
+
+test("a purchase is known by what counts in its address", () => {
+  const ignored = ["utm_*", "ref"];
+  for (const [address, expected] of [
+    ["/a", "/a"],
+    ["/a?", "/a"],
+    ["/a?b=c", "/a?b=c"],
+    ["/a?utm_source=x&b=c&utm_medium=y&ref=z", "/a?b=c"],
+    ["/a?utm_source=x", "/a"],
+    ["/a?ref", "/a"],
+    ["/a?refer=x&utm=y", "/a?refer=x&utm=y"],
+    ["/a?b=utm_x&c=d?e", "/a?b=utm_x&c=d?e"],
+  ])
+    assert.equal(purchase(address, ignored), "x402:" + expected, address);
+  // Where nothing is ignored, all of it counts, as it is.
+  for (const address of ["/a?", "/a?&b", "/a?utm_source=x"]) assert.equal(purchase(address), "x402:" + address);
+});
+
+test("no is no, in whichever words", () => {
+  for (const no of [
+    { code: 4001 },
+    { code: "4001" },
+    { code: "ACTION_REJECTED" },
+    { code: 5000 },
+    { code: -32603, data: { originalError: { code: 4001 } } },
+    { code: -32603, data: { cause: { code: 4001 } } },
+    { info: { error: { code: 4001 } } },
+    new Error("User denied transaction signature."),
+    new Error("Request was declined by the user"),
+    "User rejected the request.",
+    "Cancelled",
+  ])
+    assert.ok(saysNo(no), JSON.stringify(no));
+  for (const other of [
+    undefined,
+    null,
+    5,
+    "",
+    "out of memory",
+    {},
+    { code: -32603, message: "Internal JSON-RPC error." },
+    { code: 4100, message: "Unauthorized" },
+    new Error("The node rejected the request"),
+  ])
+    assert.ok(!saysNo(other), JSON.stringify(other));
+});
+
+test("codes are found inside an error, however deep, and where it holds itself", () => {
+  const loop = { code: 1 };
+  loop.cause = loop;
+  assert.ok(codes(loop).includes(1));
+  assert.deepEqual(codes({ code: -32603, data: { originalError: { code: 4902 } } }), [-32603, 4902]);
+  for (const none of [null, undefined, "x", 5, {}]) assert.deepEqual(codes(none), []);
+});
+
+test("a chain's id is a number, or none", () => {
+  for (const [id, expected] of [
+    ["0x14a34", 84532n],
+    ["84532", 84532n],
+    [84532, 84532n],
+    ["", null],
+    [null, null],
+    [undefined, null],
+    ["x", null],
+    [1.5, null],
+    [true, null],
+    [{}, null],
+    [[], null],
+  ])
+    assert.equal(chainOf(id), expected, String(id));
+});
+
+test("a plain account's signature has one form, and what is none stays as it is", () => {
+  const [r, s] = ["11".repeat(32), "22".repeat(31)];
+  for (const [parity, v, compact] of [
+    [0n, "1b", "22"],
+    [1n, "1c", "a2"],
+  ]) {
+    const usual = `0x${r}22${s}${v}`;
+    const chain = (35n + 2n * 84532n + parity).toString(16).padStart(6, "0");
+    for (const form of [
+      usual,
+      usual.slice(2),
+      `0x${r}22${s}0${parity}`,
+      `0x${r}${compact}${s}`,
+      `0x${r}22${s}${chain}`,
+    ])
+      assert.equal(canonical(form, 84532n), usual, form);
+    assert.equal(canonical("0X" + usual.slice(2).toUpperCase(), 84532n), usual);
+    assert.equal(canonical(`0x${r}22${s}${(37n + parity).toString(16)}`, 1n), usual);
+    // Of another chain it is not ours to read.
+    assert.equal(canonical(`0x${r}22${s}${chain}`, 8453n), `0x${r}22${s}${chain}`);
+  }
+  for (const other of ["0x1b", "0x" + "ab".repeat(300), `0x${r}22${s}1d`, `0x${r}22${s}1b00`])
+    assert.equal(canonical(other, 84532n), other);
+  for (const none of [null, undefined, "", "0x", "0xzz", "0x1", 5, {}]) assert.equal(canonical(none, 1n), null);
+});
+
+test("links open the whole address in a wallet's browser", () => {
+  for (const [, href] of browsers("https://example.com/a?b=c&d=%26"))
+    assert.ok(/^https:[^ ]+$/.test(href) && decodeURIComponent(href).includes("example.com/a?b=c&d="), href);
 });

@@ -36,6 +36,8 @@ export interface Data {
   /** The server's clock, in seconds. */
   now: number;
   onramp?: string;
+  /** Query parameters that do not count for a purchase; `*` at the end stands for anything. */
+  ignored?: string[];
   /** The style of the receipt's bar. */
   bar: string;
   texts: Record<string, string>;
@@ -65,6 +67,10 @@ export interface Payment {
   signedAt: number;
   /** As money, and where. */
   price: string;
+  /** In the token, where that is another number. */
+  amount?: string;
+  /** The path and query that it was signed at. */
+  at?: string;
   explorer?: string;
   refused?: boolean;
   /** No answer came, though the server was there. */
@@ -88,13 +94,16 @@ export interface Wallet {
   id: string;
   name: string;
   provider: Provider;
+  /** Its `rdns`, or its `id` where it has none. */
+  rdns: string;
   /** Where its `rdns` stands. */
   hint: HTMLElement;
+  /** Where its name stands. */
+  row: HTMLElement;
 }
 
 /** How a wallet makes itself known. */
-export interface Announced extends Omit<Wallet, "hint"> {
-  rdns: string;
+export interface Announced extends Omit<Wallet, "hint" | "row"> {
   icon: string;
 }
 
@@ -113,4 +122,8 @@ export interface Shown {
   anew?: boolean;
   cancel?: boolean;
   busy?: boolean;
+  /** Money may be lost: it is said in red. */
+  risk?: boolean;
+  /** Rows of a name and one value, or two. */
+  facts?: string[][];
 }

@@ -119,20 +119,44 @@ export function payable(
   );
 }
 
-/** A stored payment. What is of another format, or of nobody's, is none. @returns {Payment | null} */
+/** Whether a header carries this authorization, and can be sent. */
+function carries(/** @type {string} */ header, /** @type {any} */ { from, nonce, validBefore }) {
+  const signed = /^[\w+/]+={0,2}$/.test(header) ? decode(header)?.payload?.authorization : null;
+  return signed?.from === from && signed.nonce === nonce && signed.validBefore === `${validBefore}`;
+}
+
+/**
+ * A stored payment. What is of another format, or of nobody's, is none. What cannot be sent any more, and may have been,
+ * counts as refused: before anything else is signed, the token is asked about it.
+ * @returns {Payment | null}
+ */
 export function stored(/** @type {string | null} */ text) {
   const payment = parse(text);
-  const { v, header, option, from, nonce, validBefore, signedAt, price } = payment ?? {};
+  const { v, header, option, from, nonce, validBefore, signedAt, price, at = "", amount = "" } = payment ?? {};
   const whole =
     v === FORMAT &&
-    [header, price].every((text) => typeof text === "string") &&
+    [header, price, at, amount].every((text) => typeof text === "string") &&
     payable(option ?? {}) &&
     ADDRESS.test(from) &&
     /^0x[0-9a-f]{64}$/i.test(nonce) &&
     [validBefore, signedAt].every(Number.isFinite) &&
     signedAt > 0 &&
     signedAt < 8e15;
-  return whole ? payment : null;
+  if (!whole) return null;
+  return payment.paid || carries(header, payment) ? payment : { ...payment, refused: true };
+}
+
+/** What a purchase is stored under: its path and query, without the parameters that do not count. */
+export function purchase(/** @type {string} */ address, /** @type {string[]} */ ignored = []) {
+  const at = address.indexOf("?");
+  if (at < 0 || !ignored.length) return "x402:" + address;
+  const counts = (/** @type {string} */ name) =>
+    !ignored.some((other) => (other.endsWith("*") ? name.startsWith(other.slice(0, -1)) : name === other));
+  const kept = address
+    .slice(at + 1)
+    .split("&")
+    .filter((part) => part && counts(part.split("=")[0]));
+  return "x402:" + address.slice(0, at) + (kept.length ? "?" + kept.join("&") : "");
 }
 
 /** How large a price can be written so that no number in it is broken on a phone: `src/page.rs` has the same. */

@@ -4,16 +4,18 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Colour([u8; 3]);
 
-/// The cards of `paywall.css`.
-const CARDS: [Colour; 2] = [Colour([0xff, 0xff, 0xff]), Colour([0x19, 0x1d, 0x24])];
-
 const BLACK: Colour = Colour([0; 3]);
 const WHITE: Colour = Colour([255; 3]);
 
 /// What a button must have against what it stands on (WCAG 2.2, 1.4.11).
 const ENOUGH: f64 = 3.0;
+/// On a dark card, what just meets that looks switched off: there it is bright, with black on it.
+const BRIGHT: f64 = 5.5;
 
 impl Colour {
+    /// The cards of `paywall.css`: light and dark.
+    pub(crate) const CARDS: [Self; 2] = [Self([0xff, 0xff, 0xff]), Self([0x19, 0x1d, 0x24])];
+
     /// A blue.
     pub(crate) const DEFAULT: Self = Self([0x1d, 0x5b, 0xd6]);
 
@@ -33,11 +35,11 @@ impl Colour {
 
     /// The custom properties that `paywall.css` takes from here, in both themes.
     pub(crate) fn style(self) -> String {
-        let [light, dark] = CARDS.map(|card| self.visible_on(card));
+        let [light, dark] = Self::CARDS.map(|card| self.visible_on(card));
         let (on_light, on_dark) = (light.readable(), dark.readable());
         let [light, dark, on_light, on_dark] = [light, dark, on_light, on_dark].map(Self::css);
         format!(
-            ":root{{--accent:{light};--on-accent:{on_light};--focus:var(--accent)}}\
+            ":root{{--accent:{light};--on-accent:{on_light}}}\
              @supports (color:light-dark(#000,#fff)){{:root{{\
              --accent:light-dark({light},{dark});--on-accent:light-dark({on_light},{on_dark})}}}}"
         )
@@ -47,7 +49,8 @@ impl Colour {
     fn visible_on(self, ground: Self) -> Self {
         let towards = ground.readable();
         let steps = (0_u16..=20).map(|step| self.mixed(towards, step));
-        steps.clone().find(|colour| colour.contrast(ground) >= ENOUGH).unwrap_or(towards)
+        let enough = if towards == WHITE { BRIGHT } else { ENOUGH };
+        steps.clone().find(|colour| colour.contrast(ground) >= enough).unwrap_or(towards)
     }
 
     /// Black or white, whichever is read better on it: one of them has 4.5 on any colour.
@@ -81,7 +84,8 @@ impl Colour {
         0.2126 * red + 0.7152 * green + 0.0722 * blue
     }
 
-    fn css(self) -> String {
+    /// As style sheets write it.
+    pub(crate) fn css(self) -> String {
         let [red, green, blue] = self.0;
         format!("#{red:02x}{green:02x}{blue:02x}")
     }
@@ -108,9 +112,9 @@ mod tests {
             for green in (0..=255).step_by(15) {
                 for blue in (0..=255).step_by(15) {
                     let accent = Colour([red, green, blue]);
-                    for card in CARDS {
+                    for (card, enough) in Colour::CARDS.into_iter().zip([ENOUGH, BRIGHT]) {
                         let shown = accent.visible_on(card);
-                        assert!(shown.contrast(card) >= ENOUGH, "{accent:?} as {shown:?} on {card:?}");
+                        assert!(shown.contrast(card) >= enough, "{accent:?} as {shown:?} on {card:?}");
                         assert!(shown.contrast(shown.readable()) >= 4.5, "{shown:?}");
                     }
                 }
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_accent_that_can_be_seen_stays_as_it_is() {
-        assert_eq!(Colour::DEFAULT.visible_on(CARDS[0]), Colour::DEFAULT);
+        assert_eq!(Colour::DEFAULT.visible_on(Colour::CARDS[0]), Colour::DEFAULT);
         assert_eq!(WHITE.contrast(BLACK).round(), 21.0);
     }
 
@@ -149,6 +153,6 @@ mod tests {
                 assert!(contrast >= least, "{text} on {ground}: {contrast:.2}");
             }
         }
-        assert_eq!(pair("card"), CARDS);
+        assert_eq!(pair("card"), Colour::CARDS);
     }
 }

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Chain,
     /// The session-token endpoint.
     SessionTokenEndpoint,
+    /// Where the alternative leads.
+    Alternative,
 }
 
 impl Error {

@@ -125,6 +125,23 @@ pub(crate) struct PageTexts {
     pub(crate) unavailable: String,
     pub(crate) unavailable_help: String,
     pub(crate) reload: String,
+    pub(crate) details: String,
+    pub(crate) step_connect: String,
+    pub(crate) step_sign: String,
+    pub(crate) step_done: String,
+    pub(crate) no_wallet: String,
+    pub(crate) no_wallet_install: String,
+    pub(crate) no_wallet_load: String,
+    pub(crate) load_again: String,
+    pub(crate) copy_link: String,
+    pub(crate) receipt_seller: String,
+    pub(crate) receipt_date: String,
+    pub(crate) second: String,
+    pub(crate) seconds: String,
+    pub(crate) minute: String,
+    pub(crate) minutes: String,
+    pub(crate) hour: String,
+    pub(crate) hours: String,
 }
 
 impl Texts {
@@ -141,13 +158,14 @@ impl Texts {
 
     /// A duration, like `1 hour 30 minutes`.
     pub(crate) fn duration(&self, seconds: u64) -> String {
+        let Self { page, .. } = self;
         let units = [
-            (seconds / 3600, "hour", "hours"),
-            (seconds / 60 % 60, "minute", "minutes"),
-            (seconds % 60, "second", "seconds"),
+            (seconds / 3600, &page.hour, &page.hours),
+            (seconds / 60 % 60, &page.minute, &page.minutes),
+            (seconds % 60, &page.second, &page.seconds),
         ];
         let told = units.into_iter().filter(|(count, ..)| *count > 0).map(|(count, one, several)| {
-            self.say(if count == 1 { one } else { several }, &[("count", &count.to_string())])
+            fill(if count == 1 { one } else { several }, &[("count", &count.to_string())])
         });
         told.collect::<Vec<_>>().join(" ")
     }

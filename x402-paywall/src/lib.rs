@@ -87,6 +87,8 @@ pub struct PaywallPage {
     chains: Vec<(Network, Chain)>,
     current_url: Option<String>,
     session_token_endpoint: Option<String>,
+    alternative: Option<(String, String)>,
+    ignored_query: Vec<String>,
     accent: Colour,
     theme: Theme,
     extra_text: Option<String>,
@@ -132,6 +134,8 @@ impl PaywallPage {
             chains: Vec::new(),
             current_url: None,
             session_token_endpoint: None,
+            alternative: None,
+            ignored_query: Vec::new(),
             accent: Colour::DEFAULT,
             theme: Theme::Auto,
             extra_text: None,
@@ -190,13 +194,39 @@ impl PaywallPage {
     /// When it is no path: the page speaks to its own origin only.
     pub fn session_token_endpoint(mut self, path: impl Into<String>) -> Result<Self, Error> {
         let path = path.into();
-        let local = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
-        if !local || path.parse::<http::uri::PathAndQuery>().is_err() {
+        if !is_path(&path) {
             let expected = "a session-token endpoint is a path of the same origin, like /session-token";
             return Err(Error::new(ErrorKind::SessionTokenEndpoint, expected, &path));
         }
         self.session_token_endpoint = Some(path);
         Ok(self)
+    }
+
+    /// Another way to what is sold, for whoever has no wallet, cannot pay in this page, or has too little: the words of a
+    /// link, such as "Subscribe instead", and where it leads.
+    ///
+    /// # Errors
+    /// When it leads neither to a path of the same origin nor to an `https` address.
+    pub fn alternative(mut self, words: impl Into<String>, link: impl Into<String>) -> Result<Self, Error> {
+        let link = link.into();
+        if !is_path(&link) && !chains::is_https(&link) {
+            let expected =
+                "an alternative is a path of the same origin, like /subscribe, or an https address";
+            return Err(Error::new(ErrorKind::Alternative, expected, &link));
+        }
+        self.alternative = Some((words.into(), link));
+        Ok(self)
+    }
+
+    /// Query parameters that are no part of what is sold, such as a campaign's `utm_*`: who comes by an address that
+    /// differs in them alone comes to the same purchase, and pays once. A `*` at the end stands for anything. The gate still
+    /// sees each address as it is: the page sends a payment to the address that it was signed at.
+    ///
+    /// Name only what changes nothing in the answer.
+    #[must_use]
+    pub fn ignore_query<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.ignored_query.extend(names.into_iter().map(Into::into));
+        self
     }
 
     /// The colour of buttons, as `#rrggbb`. Where it could not be seen, a darker or lighter one is taken; what stands on
@@ -246,6 +276,12 @@ impl PaywallPage {
     }
 }
 
+/// Whether it is a path of the same origin.
+fn is_path(path: &str) -> bool {
+    let local = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
+    local && path.parse::<http::uri::PathAndQuery>().is_ok()
+}
+
 impl Paywall for PaywallPage {
     fn page(&self, visit: &Visit<'_>) -> Page {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -292,6 +328,19 @@ mod tests {
         {
             let error = PaywallPage::new().session_token_endpoint(bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::SessionTokenEndpoint);
+        }
+    }
+
+    #[test]
+    fn an_alternative_is_a_path_of_ours_or_an_https_address() {
+        for good in ["/subscribe", "/a?b=c", "https://example.com/subscribe"] {
+            assert!(PaywallPage::new().alternative("Subscribe", good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "subscribe", "//example.com", "/\\example.com", "http://example.com", "javascript:alert(1)"]
+        {
+            let error = PaywallPage::new().alternative("Subscribe", bad).expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::Alternative);
         }
     }
 

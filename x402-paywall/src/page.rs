@@ -5,11 +5,15 @@ use std::{ops::Not, sync::LazyLock};
 use askama::Template;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 use x402_core::gate::{Page, Visit};
 
 use crate::{
-    Chain, PaywallPage,
+    Chain, PaywallPage, Theme,
+    colour::Colour,
     facts::{Facts, WayToPay},
     language::{Language, PageTexts, fill},
 };
@@ -31,8 +35,10 @@ struct Document<'a> {
     amount: &'a str,
     size: &'a str,
     nonces: &'a Nonces,
+    head: &'a str,
     css: &'a str,
     accent: &'a str,
+    alternative: Option<(&'a str, &'a str)>,
     data: &'a str,
     script: &'a str,
 }
@@ -45,6 +51,7 @@ struct Unavailable<'a> {
     theme: &'a str,
     app_name: &'a str,
     nonces: &'a Nonces,
+    head: &'a str,
     css: &'a str,
     accent: &'a str,
 }
@@ -65,8 +72,10 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visit<'_>, now: u64) -> Page {
         }),
         size: size(price),
         nonces: &nonces,
+        head: &head(page),
         css: &STYLE,
         accent: &page.accent.style(),
+        alternative: page.alternative.as_ref().map(|(words, link)| (words.as_str(), link.as_str())),
         data: &in_script(&Data::of(page, &facts, visit, now)),
         script: SCRIPT,
         texts: &texts.page,
@@ -87,11 +96,31 @@ pub(crate) fn unavailable(page: &PaywallPage, headers: &HeaderMap) -> Page {
         theme: page.theme.name(),
         app_name: page.app_name.as_deref().unwrap_or_default(),
         nonces: &nonces,
+        head: &head(page),
         css: &STYLE,
         accent: &page.accent.style(),
     };
     let html = document.render().expect("writing to a string does not fail");
     sent(html, language, &nonces)
+}
+
+/// The colour of the browser's own bar, and an icon: without one, browsers ask for `/favicon.ico`.
+fn head(page: &PaywallPage) -> String {
+    let [light, dark] = Colour::CARDS.map(Colour::css);
+    let colour =
+        |colour: &str, media: &str| format!(r#"<meta name="theme-color" content="{colour}"{media}>"#);
+    let colours = match page.theme {
+        Theme::Light => colour(&light, ""),
+        Theme::Dark => colour(&dark, ""),
+        Theme::Auto => [(light, "light"), (dark, "dark")]
+            .map(|(shade, scheme)| colour(&shade, &format!(r#" media="(prefers-color-scheme: {scheme})""#)))
+            .concat(),
+    };
+    let icon = page.accent.css().replace('#', "%23");
+    format!(
+        "{colours}<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg xmlns='http:%2F%2Fwww.w3.org/2000/svg' \
+         viewBox='0 0 8 8'%3E%3Ccircle cx='4' cy='4' r='4' fill='{icon}'/%3E%3C/svg%3E\">"
+    )
 }
 
 /// How large a price can be written so that no number in it is broken on a phone: `page/wire.js` has the same.
@@ -111,6 +140,8 @@ struct Data<'a> {
     now: u64,
     bar: &'a str,
     onramp: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ignored: &'a [String],
     texts: &'a RawValue,
 }
 
@@ -124,7 +155,12 @@ enum Told<'a> {
 
 impl<'a> Told<'a> {
     fn of(visit: &Visit<'a>) -> Self {
-        let json = to_raw_value(visit.required).expect("the model serialises");
+        let mut required = visit.required.clone();
+        // The page answers what an extension says; its schema is for programs that have not heard of it.
+        for declared in required.extensions.values_mut().filter_map(Value::as_object_mut) {
+            declared.remove("schema");
+        }
+        let json = to_raw_value(&required).expect("the model serialises");
         let escapes = json.get().matches('<').count() * (ESCAPE.len() - 1);
         if json.get().len() + escapes <= visit.encoded.len() {
             Self::Json(json)
@@ -172,6 +208,7 @@ impl<'a> Data<'a> {
             now,
             bar: &BAR,
             onramp: page.session_token_endpoint.as_deref().filter(|_| !facts.testnet),
+            ignored: &page.ignored_query,
             texts: &facts.language.texts().script_json,
         }
     }
@@ -253,9 +290,17 @@ fn style(source: &str) -> String {
     }
     sheet.push_str(rest);
     let mut sheet = sheet.lines().map(str::trim).collect::<String>();
-    for (spaced, tight) in
-        [(" {", "{"), ("{ ", "{"), (" }", "}"), (": ", ":"), (", ", ","), ("; ", ";"), (";}", "}")]
-    {
+    for (spaced, tight) in [
+        (" {", "{"),
+        (" > ", ">"),
+        (" + ", "+"),
+        ("{ ", "{"),
+        (" }", "}"),
+        (": ", ":"),
+        (", ", ","),
+        ("; ", ";"),
+        (";}", "}"),
+    ] {
         sheet = sheet.replace(spaced, tight);
     }
     sheet

@@ -23,6 +23,7 @@ cargo xtask test [ARGS...]    install what the tests need, and run them all
                               ARGS go to `cargo test`: a filter, or `-p x402-core`
 cargo xtask browser [OPTIONS] pay through the page in a real browser, on every framework
                               --screenshots: write the pictures of docs/screenshots, too
+                              --firefox: instead, at night: the cases about buying, in Firefox
                               --measure: instead, weigh the page and time its first paint, beside the published one
 cargo xtask race [--nightly]    one payment 64 times at once: on each framework, and at two instances
 cargo xtask crash [--nightly]   kill gate and facilitator at each state, and at random moments under load
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         (Some("browser"), [arg]) if arg == "--screenshots" => {
             browser(Some(("X402_SCREENSHOTS", root().join("docs/screenshots").into_os_string())))
         }
+        (Some("browser"), [arg]) if arg == "--firefox" => firefox(),
         (Some("browser"), [arg]) if arg == "--measure" => measure(),
         (Some("race"), rest) if is_nightly(rest).is_some() => race(rest),
         (Some(suite @ ("crash" | "faults")), rest) if is_nightly(rest).is_some() => outlive(suite, rest),
@@ -98,6 +100,17 @@ fn browser(pictures: Option<(&'static str, OsString)>) -> Result<(), String> {
     tools.browser()?;
     let words = ["test", "--locked", "--workspace", "--all-features", "--test", "browser"];
     cargo_with(&tools, &words, &[], pictures)
+}
+
+/// The cases about buying, about what all cases rely on, and about the icon that headless Chromium never asks for. Firefox speaks WebDriver BiDi by itself, and needs no driver.
+fn firefox() -> Result<(), String> {
+    let tools = Tools::ready()?;
+    tools.firefox()?;
+    for cases in ["buying::", "rig::", "nobody_asks_for_an_icon"] {
+        let words = ["test", "--locked", "--workspace", "--all-features", "--test", "browser", "--", cases];
+        cargo_with(&tools, &words, &[], Some(("X402_BROWSER", "firefox".into())))?;
+    }
+    Ok(())
 }
 
 fn measure() -> Result<(), String> {

@@ -64,6 +64,11 @@ impl Tools {
         if missing.is_empty() { Ok(()) } else { apt(&missing) }
     }
 
+    /// The other browser, installed where it is missing.
+    pub(crate) fn firefox(&self) -> Result<(), String> {
+        if ["firefox-esr", "firefox"].into_iter().any(works) { Ok(()) } else { apt(&["firefox-esr"]) }
+    }
+
     /// The published page that ours is measured beside, from npm. Of what it names as dependencies it needs one, and that
     /// is here.
     pub(crate) fn reference_page(&self) -> Result<(), String> {

@@ -92,9 +92,30 @@ impl Payload {
     }
 }
 
+/// A plain account's signature as tokens take it: r, s, and v of 27 or 28. It also comes as 64 bytes, with the parity in the
+/// highest bit of s (EIP-2098), or with the parity alone as v. `None`: it is neither.
+pub(crate) fn plain_signature(signature: &[u8]) -> Option<[u8; 65]> {
+    let (rs, v) = signature.split_at_checked(64)?;
+    let mut plain = [0; 65];
+    plain[..64].copy_from_slice(rs);
+    let parity = match *v {
+        [] => {
+            plain[32] &= 0x7f;
+            rs[32] >> 7
+        }
+        [parity @ (0 | 1)] => parity,
+        [v @ (27 | 28)] => v - 27,
+        _ => return None,
+    };
+    plain[64] = 27 + parity;
+    Some(plain)
+}
+
 impl Authorization {
-    /// A token lets a payer's nonce be used once, so these four are the payment.
+    /// A token lets a payer's nonce be used once, so these four are the payment. The fingerprint is that of what was signed,
+    /// in whichever form its signature came.
     pub(crate) fn identity(&self, chain_id: u64, token: Address, signature: &Bytes) -> PaymentIdentity {
+        let signature = plain_signature(signature).map_or_else(|| signature.clone(), Bytes::from);
         let key = format!("eip155:{chain_id}/{token:#x}/{:#x}/{:#x}", self.from, self.nonce);
         let Self { to, value, valid_after, valid_before, .. } = self;
         PaymentIdentity {

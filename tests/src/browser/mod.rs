@@ -1,4 +1,5 @@
-//! A real browser: headless Chromium, spoken to over its DevTools protocol.
+//! A real browser: headless Chromium, spoken to over its DevTools protocol, or Firefox, over WebDriver BiDi, where
+//! `X402_BROWSER` says `firefox`.
 //!
 //! - [`Browser`] is one process for many cases; each [`Visitor`] has a profile of his own, and one tab;
 //! - [`Wallet`] is what he has installed: it signs through the accounts of a [`Chain`](crate::Chain)'s node, lives outside
@@ -7,28 +8,45 @@
 //! What the page must not do is counted by the browser itself, from before the first byte: see [`Visitor::conduct`].
 
 mod cdp;
+mod firefox;
+mod tab;
 mod visitor;
 mod wallet;
 
-use std::path::{Path, PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use tempfile::TempDir;
 
+use self::firefox::Firefox;
 use crate::process::{Process, find_in_path};
 
 pub use visitor::{COMPLETE, Conduct, Download, Setup, Visitor};
 pub use wallet::{Answer, Wallet};
 
-/// A running Chromium. It is gone when this is dropped, and also when the test process dies.
+/// A running browser. It is gone when this is dropped, and also when the test process dies.
 #[derive(Debug)]
 pub struct Browser {
-    port: u16,
-    path: String,
+    engine: Engine,
     _process: Process,
     // After the process: it goes last.
     folder: TempDir,
 }
+
+#[derive(Debug)]
+enum Engine {
+    /// Where it listens.
+    Chromium(u16, String),
+    Firefox(Firefox),
+}
+
+/// What a page puts into the clipboard can be read without a question, and nothing moves.
+const PREFERENCES: &str = "user_pref(\"dom.events.testing.asyncClipboard\", true);
+user_pref(\"ui.prefersReducedMotion\", 1);
+";
 
 /// Nothing of a browser's own is to be seen on the network, and no tab waits for another one. Fonts look the same on
 /// every screen.
@@ -56,8 +74,11 @@ impl Browser {
     /// Starts it, with an empty profile.
     ///
     /// # Errors
-    /// When Chromium is not installed, or does not start.
+    /// When it is not installed, or does not start.
     pub async fn start() -> anyhow::Result<Self> {
+        if env::var_os("X402_BROWSER").is_some_and(|name| name == "firefox") {
+            return Self::start_firefox().await;
+        }
         let program = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find_in_path);
         let program = program
             .context("Chromium is not installed: run `cargo xtask browser`, or `apt-get install chromium`")?;
@@ -77,7 +98,31 @@ impl Browser {
         let env = [("HOME", home.as_str())];
         let (process, (port, path)) =
             Process::start_ending("TERM", Path::new("sh"), &words, &env, listening).await?;
-        Ok(Self { port, path, _process: process, folder })
+        Ok(Self { engine: Engine::Chromium(port, path), _process: process, folder })
+    }
+
+    async fn start_firefox() -> anyhow::Result<Self> {
+        let program = ["firefox-esr", "firefox"].into_iter().find_map(find_in_path);
+        let program = program.context(
+            "Firefox is not installed: run `cargo xtask browser --firefox`, or `apt-get install firefox-esr`",
+        )?;
+        let folder = tempfile::tempdir()?;
+        let profile = folder.path().join("profile");
+        fs::create_dir(&profile)?;
+        fs::write(profile.join("user.js"), PREFERENCES)?;
+        let (program, profile) = (text(program)?, text(profile)?);
+        let flags = ["--headless", "--no-remote", "--remote-debugging-port=0", "--profile", &profile];
+        let mut words = vec!["-c", "exec \"$@\" 2>&1", "sh", &program];
+        words.extend(flags);
+        let listening = |line: &str| {
+            let port = line.strip_prefix("WebDriver BiDi listening on ws://127.0.0.1:")?;
+            port.trim().parse::<u16>().ok()
+        };
+        let home = text(folder.path().to_owned())?;
+        let env = [("HOME", home.as_str())];
+        let (process, port) = Process::start_ending("TERM", Path::new("sh"), &words, &env, listening).await?;
+        let engine = Engine::Firefox(Firefox::connect(port).await?);
+        Ok(Self { engine, _process: process, folder })
     }
 
     /// Somebody with a profile of his own, who has opened nothing yet.
@@ -97,8 +142,14 @@ impl Browser {
     }
 
     async fn tab(&self, profile: Option<&str>, setup: Setup) -> anyhow::Result<Visitor> {
-        let connection = cdp::Connection::open(self.port, &self.path).await?;
-        Visitor::enter(connection, profile, setup, tempfile::tempdir_in(self.folder.path())?).await
+        let downloads = tempfile::tempdir_in(self.folder.path())?;
+        match &self.engine {
+            Engine::Chromium(port, path) => {
+                let connection = cdp::Connection::open(*port, path).await?;
+                Visitor::enter(connection, profile, setup, downloads).await
+            }
+            Engine::Firefox(browser) => Visitor::enter_firefox(browser, profile, setup, downloads).await,
+        }
     }
 }
 

@@ -18,6 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     cdp::{Connection, Event, Session},
+    firefox::{self, Firefox},
+    tab::Tab,
     wallet::{Fault, Wallet},
 };
 
@@ -37,12 +39,18 @@ pub struct Setup {
     pub wallets: Vec<Wallet>,
     /// The first wallet is `window.ethereum`, and announces nothing.
     pub fallback: bool,
+    /// So many milliseconds after the document began the wallets come into it.
+    pub late: u64,
     /// The languages read, as `Accept-Language` has them.
     pub language: &'static str,
     /// Prefers dark pages.
     pub dark: bool,
     /// On a phone.
     pub phone: bool,
+    /// How large its window is, where it matters.
+    pub window: Option<(u32, u32)>,
+    /// The system's few colours alone are shown.
+    pub forced_colors: bool,
     /// Prefers things to stand still.
     pub still: bool,
     /// Runs scripts.
@@ -54,12 +62,31 @@ impl Default for Setup {
         Self {
             wallets: Vec::new(),
             fallback: false,
+            late: 0,
             language: "en-US,en",
             dark: false,
             phone: false,
+            window: None,
+            forced_colors: false,
             still: true,
             scripts: true,
         }
+    }
+}
+
+impl Setup {
+    /// The script that leaves the wallets in a page, which speaks to them with this function.
+    fn injected(&self, tell: &str) -> String {
+        let Self { wallets, fallback, late, .. } = self;
+        let wallets: Vec<_> = wallets.iter().map(Wallet::info).collect();
+        let source = include_str!("wallet.js").trim_end();
+        format!("{source}({}, {fallback}, {late}, {tell})", json!(wallets))
+    }
+
+    /// Whether nothing is asked for but wallets and a window.
+    fn is_plain(&self) -> bool {
+        let Self { language, dark, phone, forced_colors, scripts, .. } = *self;
+        language == Self::default().language && !dark && !phone && !forced_colors && scripts
     }
 }
 
@@ -72,12 +99,12 @@ impl From<&Wallet> for Setup {
 /// A person in front of a tab. Dropped, the tab and its profile are gone.
 #[derive(Debug)]
 pub struct Visitor {
-    tab: Session,
+    tab: Tab,
     profile: String,
     seen: Arc<Mutex<Conduct>>,
     downloads: TempDir,
     _events: AbortOnDropHandle<()>,
-    _connection: Connection,
+    _connection: Option<Connection>,
 }
 
 /// What the page did that nobody sees, since the visitor came.
@@ -102,6 +129,35 @@ impl Conduct {
                 || url.strip_prefix(origin).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         self.requests.iter().filter(|url| !own(url)).cloned().collect()
+    }
+}
+
+impl Conduct {
+    /// What Firefox tells of a tab.
+    fn note(&mut self, method: &str, params: &Value) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        match method {
+            "network.beforeRequestSent" => self.requests.push(text(&params["request"]["url"])),
+            "log.entryAdded" if params["type"] == "javascript" && params["level"] == "error" => {
+                let said = text(&params["text"]);
+                let policy = said.starts_with("Content-Security-Policy");
+                if policy { self.violations.push(said) } else { self.errors.push(said) }
+            }
+            "browsingContext.userPromptOpened" => {
+                self.errors.push(format!("a window opened: {}", params["message"]));
+            }
+            "browsingContext.downloadWillBegin" => {
+                self.saving.push((params["navigation"].to_string(), text(&params["suggestedFilename"])));
+            }
+            "browsingContext.downloadEnd" if params["status"] == "complete" => {
+                let navigation = params["navigation"].to_string();
+                if let Some(at) = self.saving.iter().position(|(saving, _)| *saving == navigation) {
+                    let (_, name) = self.saving.remove(at);
+                    self.downloads.push(Download { name, path: text(&params["filepath"]).into() });
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -154,83 +210,78 @@ impl Visitor {
         };
         let watch = watcher.watch(events);
         let events = AbortOnDropHandle::new(tokio::spawn(watch));
-        let visitor =
-            Self { tab, profile: context, seen, downloads, _events: events, _connection: connection };
-        visitor.set_up(&setup).await?;
-        Ok(visitor)
+        set_up(&tab, &setup).await?;
+        let (tab, connection) = (Tab::Chromium(tab), Some(connection));
+        Ok(Self { tab, profile: context, seen, downloads, _events: events, _connection: connection })
+    }
+
+    /// The same in Firefox, which cannot be set up in every way.
+    pub(super) async fn enter_firefox(
+        browser: &Firefox,
+        profile: Option<&str>,
+        setup: Setup,
+        downloads: TempDir,
+    ) -> anyhow::Result<Self> {
+        let Setup { wallets, window, .. } = &setup;
+        ensure!(setup.is_plain(), "Firefox is not set up like this: {setup:?}");
+        let profile = match profile {
+            Some(profile) => profile.to_owned(),
+            None => browser.profile().await?,
+        };
+        let size = window.unwrap_or((1280, 800));
+        let (tab, mut told) = browser.tab(&profile, downloads.path(), size).await?;
+        let seen = Arc::<Mutex<Conduct>>::default();
+        let (noted, wallet_tab, all) = (seen.clone(), tab.clone(), wallets.clone());
+        let events = AbortOnDropHandle::new(tokio::spawn(async move {
+            while let Some(Event { method, params }) = told.recv().await {
+                if method == "script.message" && params["channel"] == firefox::WALLET {
+                    let (tab, wallets) = (wallet_tab.clone(), all.clone());
+                    tokio::spawn(async move {
+                        let script = answer(&wallets, &params["data"]["value"]).await?;
+                        tab.evaluate_in(&script, &json!({ "realm": params["source"]["realm"] })).await
+                    });
+                } else {
+                    lock(&noted).note(&method, &params);
+                }
+            }
+        }));
+        if !wallets.is_empty() {
+            let channel = json!([{ "type": "channel", "value": { "channel": firefox::WALLET } }]);
+            let source = format!("(tell) => {{ {}; }}", setup.injected("tell"));
+            tab.before_each_page(&source, channel).await?;
+        }
+        let tab = Tab::Firefox(tab);
+        Ok(Self { tab, profile, seen, downloads, _events: events, _connection: None })
     }
 
     pub(super) fn profile(&self) -> &str {
         &self.profile
     }
 
-    async fn set_up(&self, setup: &Setup) -> anyhow::Result<()> {
-        for domain in ["Page", "Runtime", "Network", "Audits"] {
-            self.tab.send(&format!("{domain}.enable"), json!({})).await?;
-        }
-        let (width, height, scale) = if setup.phone { (390, 844, 2) } else { (1280, 800, 1) };
-        let screen =
-            json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": setup.phone });
-        self.tab.send("Emulation.setDeviceMetricsOverride", screen).await?;
-        let scheme = if setup.dark { "dark" } else { "light" };
-        let motion = if setup.still { "reduce" } else { "no-preference" };
-        let features = json!({ "features": [
-            { "name": "prefers-color-scheme", "value": scheme },
-            { "name": "prefers-reduced-motion", "value": motion },
-        ]});
-        self.tab.send("Emulation.setEmulatedMedia", features).await?;
-        self.tab.send("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await?;
-        let agent = self.evaluate("navigator.userAgent").await?;
-        let language = json!({ "userAgent": agent, "acceptLanguage": setup.language });
-        self.tab.send("Emulation.setUserAgentOverride", language).await?;
-        if !setup.wallets.is_empty() {
-            self.tab.send("Runtime.addBinding", json!({ "name": "__wallet" })).await?;
-            let wallets: Vec<_> = setup.wallets.iter().map(Wallet::info).collect();
-            let source = include_str!("wallet.js").trim_end();
-            let source = format!("{source}({}, {}, window.__wallet)", json!(wallets), setup.fallback);
-            self.before_each_page(&source).await?;
-        }
-        if !setup.scripts {
-            self.tab.send("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await?;
-        }
-        Ok(())
-    }
-
     /// Runs a script in each page before its own.
     pub async fn before_each_page(&self, source: &str) -> anyhow::Result<()> {
-        self.tab.send("Page.addScriptToEvaluateOnNewDocument", json!({ "source": source })).await?;
-        Ok(())
+        self.tab.before_each_page(source).await
     }
 
     /// Opens a page, and returns when it has loaded.
     pub async fn open(&self, url: &str) -> anyhow::Result<()> {
-        self.leave_by("Page.navigate", json!({ "url": url })).await
+        self.leave(Some(url)).await
     }
 
     /// Loads the page anew.
     pub async fn reload(&self) -> anyhow::Result<()> {
-        self.leave_by("Page.reload", json!({})).await
+        self.leave(None).await
     }
 
-    async fn leave_by(&self, method: &str, params: Value) -> anyhow::Result<()> {
+    async fn leave(&self, url: Option<&str>) -> anyhow::Result<()> {
         self.evaluate("window.__left = true").await?;
-        let answer = self.tab.send(method, params).await?;
-        if let Some(error) = answer["errorText"].as_str() {
-            bail!("the page does not open: {error}");
-        }
+        self.tab.leave(url).await?;
         self.until(&format!("!window.__left && {COMPLETE}")).await
     }
 
     /// What an expression comes to in the page; a promise is waited for.
     pub async fn evaluate(&self, expression: &str) -> anyhow::Result<Value> {
-        let params = json!({
-            "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true,
-        });
-        let mut answer = self.tab.send("Runtime.evaluate", params).await?;
-        if let Some(exception) = answer.get("exceptionDetails") {
-            bail!("{expression}: {}", exception["exception"]["description"].as_str().unwrap_or("failed"));
-        }
-        Ok(answer["result"]["value"].take())
+        self.tab.evaluate(expression).await
     }
 
     /// Returns once this holds in the page, whichever is open by then.
@@ -292,36 +343,12 @@ impl Visitor {
             ensure!(Instant::now() < deadline, "no way to click {selector}");
             sleep(POLL).await;
         }
-        for count in 1..=times {
-            for kind in ["mousePressed", "mouseReleased"] {
-                let event = json!({
-                    "type": kind, "x": at["x"], "y": at["y"], "button": "left", "clickCount": count,
-                });
-                self.tab.send("Input.dispatchMouseEvent", event).await?;
-            }
-        }
-        Ok(())
+        self.tab.click(&at["x"], &at["y"], times).await
     }
 
     /// Presses a key: `Tab`, `Enter`, ` ` or `Escape`.
     pub async fn press(&self, key: &str) -> anyhow::Result<()> {
-        let (code, number, text) = match key {
-            "Tab" => ("Tab", 9, ""),
-            "Enter" => ("Enter", 13, "\r"),
-            " " => ("Space", 32, " "),
-            "Escape" => ("Escape", 27, ""),
-            "ArrowDown" => ("ArrowDown", 40, ""),
-            _ => bail!("no key {key:?}"),
-        };
-        for kind in ["keyDown", "keyUp"] {
-            let mut event =
-                json!({ "type": kind, "key": key, "code": code, "windowsVirtualKeyCode": number });
-            if kind == "keyDown" && !text.is_empty() {
-                event["text"] = text.into();
-            }
-            self.tab.send("Input.dispatchKeyEvent", event).await?;
-        }
-        Ok(())
+        self.tab.press(key).await
     }
 
     /// Presses `Tab` until this element has the focus.
@@ -344,8 +371,7 @@ impl Visitor {
 
     /// A picture of what is to be seen, in PNG.
     pub async fn screenshot(&self) -> anyhow::Result<Vec<u8>> {
-        let answer = self.tab.send("Page.captureScreenshot", json!({ "format": "png" })).await?;
-        Ok(BASE64_STANDARD.decode(answer["data"].as_str().context("no picture")?)?)
+        Ok(BASE64_STANDARD.decode(self.tab.picture().await?)?)
     }
 
     /// Returns once this many files were saved.
@@ -370,6 +396,40 @@ impl Visitor {
     pub fn downloads(&self) -> &std::path::Path {
         self.downloads.path()
     }
+}
+
+/// Makes the browser as the visitor has it.
+async fn set_up(tab: &Session, setup: &Setup) -> anyhow::Result<()> {
+    for domain in ["Page", "Runtime", "Network", "Audits"] {
+        tab.send(&format!("{domain}.enable"), json!({})).await?;
+    }
+    let (width, height, scale) = if setup.phone { (390, 844, 2) } else { (1280, 800, 1) };
+    let (width, height) = setup.window.unwrap_or((width, height));
+    let screen =
+        json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": setup.phone });
+    tab.send("Emulation.setDeviceMetricsOverride", screen).await?;
+    let scheme = if setup.dark { "dark" } else { "light" };
+    let motion = if setup.still { "reduce" } else { "no-preference" };
+    let features = json!({ "features": [
+        { "name": "prefers-color-scheme", "value": scheme },
+        { "name": "prefers-reduced-motion", "value": motion },
+        { "name": "forced-colors", "value": if setup.forced_colors { "active" } else { "none" } },
+    ]});
+    tab.send("Emulation.setEmulatedMedia", features).await?;
+    tab.send("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await?;
+    tab.send("Emulation.setTouchEmulationEnabled", json!({ "enabled": setup.phone })).await?;
+    let agent = Tab::Chromium(tab.clone()).evaluate("navigator.userAgent").await?;
+    let language = json!({ "userAgent": agent, "acceptLanguage": setup.language });
+    tab.send("Emulation.setUserAgentOverride", language).await?;
+    if !setup.wallets.is_empty() {
+        tab.send("Runtime.addBinding", json!({ "name": "__wallet" })).await?;
+        let source = setup.injected("window.__wallet");
+        Tab::Chromium(tab.clone()).before_each_page(&source).await?;
+    }
+    if !setup.scripts {
+        tab.send("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await?;
+    }
+    Ok(())
 }
 
 /// Takes down what the browser tells.
@@ -431,7 +491,15 @@ impl Watcher {
 
 /// Passes a page's request on to the wallet, and its answer back, if the page is still there.
 async fn serve(tab: Session, wallets: Vec<Wallet>, call: Value) -> anyhow::Result<()> {
-    let request: Value = serde_json::from_str(call["payload"].as_str().context("no payload")?)?;
+    let script = answer(&wallets, &call["payload"]).await?;
+    let params = json!({ "expression": script, "contextId": call["executionContextId"] });
+    tab.send("Runtime.evaluate", params).await?;
+    Ok(())
+}
+
+/// The script that tells the page what its wallet says to this.
+async fn answer(wallets: &[Wallet], request: &Value) -> anyhow::Result<String> {
+    let request: Value = serde_json::from_str(request.as_str().context("no request")?)?;
     let number = request["wallet"].as_u64().and_then(|number| usize::try_from(number).ok());
     let wallet = number.and_then(|number| wallets.get(number)).context("no such wallet")?;
     let method = request["method"].as_str().unwrap_or_default();
@@ -444,9 +512,7 @@ async fn serve(tab: Session, wallets: Vec<Wallet>, call: Value) -> anyhow::Resul
         script = format!("__walletTells({}, {}, {value});", request["wallet"], json!(event));
     }
     script.push_str(&format!("__walletAnswers({}, {error}, {result})", request["id"]));
-    let params = json!({ "expression": script, "contextId": call["executionContextId"] });
-    tab.send("Runtime.evaluate", params).await?;
-    Ok(())
+    Ok(script)
 }
 
 fn lock(seen: &Mutex<Conduct>) -> MutexGuard<'_, Conduct> {

@@ -1,6 +1,6 @@
 // What a wallet's extension leaves in a page: announcements and a provider, which passes everything on to the wallet
 // itself, outside of the page.
-((wallets, fallback, tell) => {
+((wallets, fallback, late, tell) => {
   if (window !== window.top) return;
   const waiting = new Map();
   const listeners = wallets.map(() => new Map());
@@ -38,15 +38,19 @@
   });
 
   const providers = wallets.map((_, index) => provider(index));
-  if (fallback) {
-    window.ethereum = providers[0];
-    return;
-  }
-  const announce = () =>
-    wallets.forEach((info, index) => {
-      const detail = Object.freeze({ info: Object.freeze(info), provider: providers[index] });
-      window.dispatchEvent(new CustomEvent("eip6963:announceProvider", { detail }));
-    });
-  window.addEventListener("eip6963:requestProvider", announce);
-  announce();
+  const appear = () => {
+    if (fallback) {
+      window.ethereum = providers[0];
+      return;
+    }
+    const announce = () =>
+      wallets.forEach((info, index) => {
+        const detail = Object.freeze({ info: Object.freeze(info), provider: providers[index] });
+        window.dispatchEvent(new CustomEvent("eip6963:announceProvider", { detail }));
+      });
+    window.addEventListener("eip6963:requestProvider", announce);
+    announce();
+  };
+  if (late) setTimeout(appear, late);
+  else appear();
 })

@@ -160,6 +160,11 @@ impl Wallet {
         self.0.let_go.notify_one();
     }
 
+    /// Waits until the page asked for this so often.
+    pub async fn asked(&self, method: &str, times: usize) {
+        self.counter(method).reaches(times).await;
+    }
+
     /// How often the page asked it to sign.
     pub fn sign_calls(&self) -> usize {
         self.counter(SIGN).get()

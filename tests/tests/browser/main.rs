@@ -19,11 +19,15 @@ mod stacks;
 mod market;
 mod till;
 
+mod answers;
+mod arrivals;
 mod articles;
 mod buying;
 mod caching;
 mod choices;
+mod endings;
 mod hostile;
+mod looks;
 mod people;
 mod rig;
 mod rules;
@@ -34,11 +38,15 @@ mod wallets;
 #[allow(clippy::print_stdout)] // like the matrix
 fn main() -> std::process::ExitCode {
     let modules = [
+        answers::CASES,
+        arrivals::CASES,
         articles::CASES,
         buying::CASES,
         caching::CASES,
         choices::CASES,
+        endings::CASES,
         hostile::CASES,
+        looks::CASES,
         people::CASES,
         rig::CASES,
         rules::CASES,

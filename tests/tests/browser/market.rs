@@ -250,10 +250,19 @@ impl Person<'_> {
         self.clipboard().await.unwrap()
     }
 
-    /// The page's pauses between its tries are short.
+    /// The page's pauses between its tries are short, and what a wallet reads has to be there at once.
     pub async fn is_hasty(&self) {
         let hasty = "const { setTimeout: later } = window;
             window.setTimeout = (task, time, ...rest) => later(task, time > 10000 ? time : time / 100, ...rest);";
+        self.before_each_page(hasty).await.unwrap();
+    }
+
+    /// The page's pauses between its tries are short, and what a wallet reads may take its time, which goes along as a
+    /// third argument.
+    pub async fn waits_for_reading_alone(&self) {
+        let hasty = "const { setTimeout: later } = window;
+            window.setTimeout = (task, time, ...rest) =>
+                later(task, rest.length || time > 10000 ? time : time / 100, ...rest);";
         self.before_each_page(hasty).await.unwrap();
     }
 

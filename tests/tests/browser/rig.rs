@@ -44,7 +44,9 @@ async fn what_a_page_does_wrong_is_seen(_: Stack) {
     visitor.evaluate("alert('a window'), 1").await.unwrap();
     visitor.evaluate("new Promise((done) => setTimeout(done))").await.unwrap();
 
-    let conduct = visitor.conduct();
+    let mut conduct = visitor.conduct();
+    // This page has no icon, so some browsers ask for one.
+    conduct.violations.retain(|issue| !issue.contains("/favicon.ico"));
     let of = |directive: &str| conduct.violations.iter().filter(|issue| issue.contains(directive)).count();
     assert_eq!(conduct.violations.len(), 4, "{:#?}", conduct.violations);
     assert_eq!((of("style-src"), of("script-src"), of("img-src")), (1, 2, 1), "{:#?}", conduct.violations);

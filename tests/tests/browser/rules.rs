@@ -33,7 +33,7 @@ use crate::{
     harness::{Case, Stack, case},
     market::{CENT, Market, Person, cent, page, shelves},
     till::Act,
-    trouble::FORGETFUL,
+    trouble::{FORGETFUL, STORED},
 };
 
 pub const CASES: &[Case] = &[
@@ -57,7 +57,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Time that passes in the page: `ahead`, in milliseconds, also after a reload.
-const LATER: &str = "window.ahead = Number(sessionStorage.ahead ?? 0);
+pub const LATER: &str = "window.ahead = Number(sessionStorage.ahead ?? 0);
     for (const clock of [Date, performance]) {
         const now = clock.now.bind(clock);
         clock.now = () => now() + ahead;
@@ -339,7 +339,7 @@ async fn what_was_paid_is_forgotten_after_a_day(stack: Stack) {
         person.evaluate(&format!("sessionStorage.ahead = {hours} * 3600000")).await.unwrap();
         person.reload().await.unwrap();
         person.sees(state).await;
-        assert_eq!(person.evaluate("localStorage.length").await.unwrap(), stored, "after {hours} hours");
+        assert_eq!(person.evaluate(STORED).await.unwrap(), stored, "after {hours} hours");
     }
     assert_eq!(wallet.sign_calls(), 1);
     market.sold(1).await;
@@ -510,7 +510,7 @@ async fn what_is_paid_next_answers_the_new_offer(stack: Stack) {
     person.sees("idle").await;
     raised.store(true, Ordering::SeqCst);
     person.pays().await;
-    person.reads("price-changed", "alert", "It is $0.01 now, it was $0.005").await;
+    person.reads("price-changed", "facts", "$0.005 on Base Sepolia\t$0.01").await;
     market.sold(0).await;
     person.click("#pay").await.unwrap();
     person.sees("paid").await;

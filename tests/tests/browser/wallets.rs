@@ -35,7 +35,7 @@ pub const CASES: &[Case] = &[
 async fn without_a_wallet_it_says_what_to_do(stack: Stack) {
     let market = Market::open(stack).await;
     let person = market.opens("/article", Setup::default()).await;
-    person.reads("no-wallet", "status", "put 0.01 USDC on Base Sepolia into it").await;
+    person.reads("no-wallet", "no-wallet", "Put at least 0.01 USDC on Base Sepolia into it").await;
     assert!(!person.shows("#pay").await);
     assert_eq!(person.text("#price").await.unwrap(), "$0.01");
     market.sold(0).await;
@@ -263,7 +263,7 @@ async fn a_wallet_in_trouble_pays_nothing(stack: Stack) {
     person.pays().await;
     person.reads("failed", "alert", "Your wallet is waiting for your answer").await;
     person.click("#pay").await.unwrap();
-    person.until("document.getElementById('alert').textContent.includes('Internal JSON-RPC error. (-32603). Nothing was paid.')").await.unwrap();
+    person.until("document.getElementById('alert').textContent.includes('Internal JSON-RPC error., -32603. Nothing was paid.')").await.unwrap();
     market.sold(0).await;
     person.click("#pay").await.unwrap();
     person.has_the_article().await;

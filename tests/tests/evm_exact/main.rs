@@ -5,6 +5,7 @@
 mod clock;
 mod endpoint;
 mod faulty;
+mod forms;
 mod limits;
 mod log;
 mod once;

@@ -16,8 +16,10 @@ async fn every_refusal_has_its_reason() {
     let high_s = token::high_s(
         &token::sign(&chain::payer(), &good, &token::domain("USDC", "2", BASE_SEPOLIA, USDC)).unwrap(),
     );
-    let mut parity_zero = sign(&good);
-    parity_zero[64] -= 27;
+    let mut other_parity = sign(&good);
+    other_parity[64] = 55 - other_parity[64];
+    let mut by_chain = sign(&good).to_vec();
+    by_chain.splice(64.., (35 + 2 * 84_532_u32 + u32::from(sign(&good)[64] - 27)).to_be_bytes());
     let mut wrapped =
         (chain::stranger().address(), Bytes::new(), Bytes::from(sign(&good).to_vec())).abi_encode_params();
     wrapped.extend([0x64, 0x92].repeat(16));
@@ -26,8 +28,10 @@ async fn every_refusal_has_its_reason() {
     let mut cases = vec![
         ("another's signature", signature(&by_another), reasons::SIGNATURE),
         ("a high s", signature(&high_s.as_bytes()), reasons::SIGNATURE),
-        ("v 0 or 1", signature(&parity_zero), reasons::SIGNATURE),
-        ("64 bytes", signature(&sign(&good)[..64]), reasons::SIGNATURE),
+        ("the other parity", signature(&other_parity), reasons::SIGNATURE),
+        ("the other parity, in 64 bytes", signature(&compact(&other_parity)), reasons::SIGNATURE),
+        ("v with a chain's id", signature(&by_chain), reasons::SIGNATURE),
+        ("63 bytes", signature(&sign(&good)[..63]), reasons::SIGNATURE),
         ("no bytes", signature(&[]), reasons::SIGNATURE),
         ("a wallet to be made", signature(&wrapped), reasons::FACTORY_NOT_ALLOWED),
         (

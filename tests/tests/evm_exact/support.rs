@@ -127,6 +127,14 @@ pub(crate) fn sign(message: &TransferWithAuthorization) -> [u8; 65] {
     sign_in(message, &chain::payer(), "USDC", "2", USDC)
 }
 
+/// The same signature in 64 bytes (EIP-2098).
+pub(crate) fn compact(signature: &[u8; 65]) -> [u8; 64] {
+    let mut compact = [0; 64];
+    compact.copy_from_slice(&signature[..64]);
+    compact[32] |= (signature[64] - 27) << 7;
+    compact
+}
+
 /// A payment with this authorization, rightly signed.
 pub(crate) fn with(message: &TransferWithAuthorization) -> Payment {
     payment(Version::V2, &requirements(), payload(message, &sign(message)))

@@ -177,6 +177,32 @@ fn who_comes_too_early_reads_it_in_their_language() {
     let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
     assert!(policy.contains("script-src 'none'; style-src 'self' https: 'nonce-"), "{policy}");
     assert!(html.len() < 10_000, "{} bytes", html.len());
+    assert_eq!(html.matches(r#"<link rel="icon" href="data:"#).count(), 1, "nobody asks for another one");
+}
+
+#[test]
+fn the_browsers_bar_is_of_the_pages_colour() {
+    let shop = Shop::article(&["eip155:8453"]);
+    for (theme, light, dark) in [(Theme::Auto, 1, 1), (Theme::Light, 1, 0), (Theme::Dark, 0, 1)] {
+        let html = shop.shows(&PaywallPage::new().theme(theme).accent("#0b6e4f").unwrap()).html;
+        let of = |colour| html.matches(&format!(r#"<meta name="theme-color" content="{colour}""#)).count();
+        assert_eq!((of("#ffffff"), of("#191d24")), (light, dark), "{theme:?}");
+        assert!(html.contains("fill='%230b6e4f'"), "the icon is of the accent's");
+    }
+}
+
+#[test]
+fn another_way_is_a_link() {
+    let shop = Shop::article(&["eip155:8453"]);
+    let page = PaywallPage::new().alternative("Subscribe <b>now</b>", "/subscribe?a=b&c=d").unwrap();
+    let html = shop.shows(&page).html;
+    assert!(
+        html.contains(
+            r#"<a id="alternative" href="/subscribe?a=b&#38;c=d" dir="auto">Subscribe &#60;b&#62;"#
+        ),
+        "{html}"
+    );
+    assert!(!shop.shows(&PaywallPage::new()).html.contains("id=\"alternative"));
 }
 
 #[test]
@@ -248,7 +274,9 @@ fn hostile_words_stay_words() {
         }
         assert_eq!(html.matches("<script").count(), 2, "{hostile}");
         assert_eq!(html.matches("<!--").count(), 0, "{hostile}");
-        let required = serde_json::to_value(&shop.required).unwrap();
+        let mut required = serde_json::to_value(&shop.required).unwrap();
+        // Nobody signs an extension's schema.
+        required["extensions"]["payment-identifier"].as_object_mut().unwrap().remove("schema");
         match &script_data(&html)["required"] {
             Value::String(header) => {
                 let header = HeaderValue::try_from(header).unwrap();
@@ -300,7 +328,7 @@ fn the_policy_lets_nothing_run_but_the_pages_own() {
 }
 
 #[test]
-fn a_usual_page_is_below_40_kb() {
+fn a_usual_page_is_below_44_kb() {
     let many = ["eip155:8453", "eip155:137", "eip155:42161"];
     let description = "An article with a description that tells at some length what is in it. ".repeat(2);
     let resource = json!({
@@ -313,15 +341,15 @@ fn a_usual_page_is_below_40_kb() {
         .extra_text("A word of the publisher. ".repeat(4));
     for shop in [Shop::selling(resource.clone(), &many), Shop::selling(resource.clone(), &many).in_german()] {
         let longest = shop.shows(&page).html.len();
-        assert!(longest < 40 * KB, "{longest} bytes");
+        assert!(longest < 47 * KB, "{longest} bytes");
     }
     let usual = Shop::article(&["eip155:8453"]).shows(&PaywallPage::new()).html.len();
-    assert!(usual < 38 * KB, "{usual} bytes");
+    assert!(usual < 44 * KB, "{usual} bytes");
 }
 
 /// The gate sends no header above 8 KB, so there is a longest page: whatever is offered, in whatever words.
 #[test]
-fn the_longest_page_is_below_54_kb() {
+fn the_longest_page_is_below_61_kb() {
     let fits = |shop: &Shop| x402_core::wire::encode_header(&shop.required).len() <= 8 * 1024;
     let mut longest = (0, String::new());
     for count in [1, 2, 6, 12, 18, 24] {
@@ -352,7 +380,7 @@ fn the_longest_page_is_below_54_kb() {
             }
         }
     }
-    assert!(longest.0 < 54 * KB, "{longest:?}");
+    assert!(longest.0 < 61 * KB, "{longest:?}");
 }
 
 #[test]

@@ -106,7 +106,9 @@ impl<S: Signer + Send + Sync + 'static> ExactClient<S> {
             .sign_hash(&domain.signing_hash(&authorization))
             .await
             .map_err(|error| SchemeError::new("the signer refused to sign the payment").because(error))?;
-        Ok(Payload { signature: signature.as_bytes().into(), authorization }.to_json())
+        // Some signers, as those in hardware, give the larger s, which tokens refuse.
+        let signature = signature.normalized_s().as_bytes();
+        Ok(Payload { signature: signature.into(), authorization }.to_json())
     }
 
     fn read(&self, requirements: &PaymentRequirements) -> Result<(Terms, Domain), SchemeError> {

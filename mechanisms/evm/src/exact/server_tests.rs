@@ -122,6 +122,28 @@ fn one_payment_has_one_identity() {
     assert_eq!(inspect(&forever, &requirements).expires_at, u64::MAX);
 }
 
+/// 64 bytes (EIP-2098), and v as the parity alone, are the same signature.
+#[test]
+fn one_signature_has_one_fingerprint_in_every_form() {
+    let requirements = offer(&usdc());
+    let of = |signature: String| {
+        let mut payload = payload();
+        payload["signature"] = signature.into();
+        server().inspect(Version::V2, &payload, &requirements).unwrap().identity
+    };
+    let (r, s) = ("11".repeat(32), "22".repeat(31));
+    for (v, parity, compact) in [("1b", "00", "22"), ("1c", "01", "a2")] {
+        let usual = of(format!("0x{r}22{s}{v}"));
+        assert_eq!(of(format!("0x{r}{compact}{s}")), usual);
+        assert_eq!(of(format!("0x{r}22{s}{parity}")), usual);
+        // What is none of these forms is as it came.
+        for other in [format!("0x{r}22{s}1d"), format!("0x{r}22{s}{v}00"), format!("0x{r}22{s}2{parity}5")] {
+            assert_ne!(of(other).fingerprint, usual.fingerprint);
+        }
+    }
+    assert_ne!(of(format!("0x{r}22{s}")).fingerprint, of(format!("0x{r}a2{s}")).fingerprint);
+}
+
 /// The key can be read off the chain; the fingerprint takes the payment itself.
 #[test]
 fn a_fingerprint_holds_all_that_was_signed() {

@@ -3,7 +3,10 @@
 use alloy::sol_types::{SolCall, SolValue};
 use alloy_primitives::{Address, B256, Bytes, Signature, U256, b256, uint};
 
-use crate::chain::{Fault, Rpc, contracts::Eip1271};
+use crate::{
+    chain::{Fault, Rpc, contracts::Eip1271},
+    eip3009::plain_signature,
+};
 use alloy::rpc::types::TransactionRequest;
 
 /// What an EIP-6492 signature ends in.
@@ -20,20 +23,15 @@ pub(super) struct Vrs {
 }
 
 impl Vrs {
-    /// 65 bytes that recover to this account, with v 27 or 28 and the smaller s.
+    /// A signature that recovers to this account, in any of its forms, with the smaller s.
     pub(super) fn of(signature: &[u8], hash: B256, account: Address) -> Option<Self> {
-        let bytes: &[u8; 65] = signature.try_into().ok()?;
+        let bytes = plain_signature(signature)?;
         let (r, s, v) = (B256::from_slice(&bytes[..32]), B256::from_slice(&bytes[32..64]), bytes[64]);
-        let parity = match v {
-            27 => false,
-            28 => true,
-            _ => return None,
-        };
         if U256::from_be_bytes(s.0) > HALF_ORDER {
             return None;
         }
         let recovered =
-            Signature::from_scalars_and_parity(r, s, parity).recover_address_from_prehash(&hash).ok()?;
+            Signature::from_scalars_and_parity(r, s, v == 28).recover_address_from_prehash(&hash).ok()?;
         (recovered == account && !account.is_zero()).then_some(Self { v, r, s })
     }
 }
