@@ -110,6 +110,12 @@ pub trait FacilitatorScheme: Send + Sync + 'static {
     ) -> impl Future<Output = Result<SettleResponse, FacilitatorError>> + Send {
         async { Ok(outcome) }
     }
+
+    /// Whether anything may have been sent for this payment, by anybody who writes into its journal. A scheme that keeps
+    /// none cannot know.
+    fn may_have_acted(&self, _payment: &Payment) -> impl Future<Output = bool> + Send {
+        async { true }
+    }
 }
 
 /// What a scheme read in a payload.
@@ -289,6 +295,10 @@ impl FacilitatorScheme for AnyFacilitatorScheme {
     ) -> Result<SettleResponse, FacilitatorError> {
         self.0.deliver(request, outcome).await
     }
+
+    async fn may_have_acted(&self, payment: &Payment) -> bool {
+        self.0.may_have_acted(payment).await
+    }
 }
 
 trait ErasedFacilitatorScheme: Send + Sync {
@@ -306,6 +316,7 @@ trait ErasedFacilitatorScheme: Send + Sync {
         request: SettleRequest<'a>,
         outcome: SettleResponse,
     ) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>>;
+    fn may_have_acted<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, bool>;
 }
 
 impl<S: FacilitatorScheme> ErasedFacilitatorScheme for S {
@@ -342,5 +353,9 @@ impl<S: FacilitatorScheme> ErasedFacilitatorScheme for S {
         outcome: SettleResponse,
     ) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>> {
         Box::pin(FacilitatorScheme::deliver(self, request, outcome))
+    }
+
+    fn may_have_acted<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, bool> {
+        Box::pin(FacilitatorScheme::may_have_acted(self, payment))
     }
 }

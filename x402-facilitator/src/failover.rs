@@ -197,7 +197,13 @@ impl Facilitator for Facilitators {
             Some(Handler { index, settles: true }) => {
                 self.members[index].facilitator.deliver(request, outcome).await
             }
-            _ => Ok(outcome),
+            // Whoever holds the key hears it anyway.
+            _ if request.key.is_some() => Ok(outcome),
+            _ => {
+                let message =
+                    "who settles the payment is not known any more, so nobody is told of it: ask again";
+                Err(FacilitatorError::new(Kind::Internal, message))
+            }
         }
     }
 }

@@ -193,9 +193,16 @@ impl Facilitator for LocalFacilitator {
     async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
         let payment = request.payment;
         let failed = |reason| SettleResponse::failed(reason, payment.requirements.network.clone(), None);
-        let hook = self.heard("before_settle", self.hooks.before_settle(payment));
-        if let Proceed::Abort(reason) = hook.await? {
-            return Ok(failed(reason));
+        match self.heard("before_settle", self.hooks.before_settle(payment)).await {
+            Ok(Proceed::Continue) => {}
+            Ok(Proceed::Abort(reason)) => return Ok(failed(reason)),
+            Err(error) => {
+                let acted = match self.scheme_for(payment) {
+                    Ok(scheme) => scheme.may_have_acted(payment).await,
+                    Err(_) => false,
+                };
+                return Err(error.of_kind(if acted { Kind::Internal } else { Kind::NotActed }));
+            }
         }
         let answer = match self.scheme_for(payment) {
             Ok(scheme) => unless_it_panics(scheme.settle(request)).await,

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use common::{payment, payment_of};
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest},
+    facilitator::{
+        Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest, SettlementKey,
+    },
     network::{BASE, BASE_SEPOLIA, Network},
     payment::{Payment, Receipt, SettleResponse, Supported, SupportedKind, VerifyResponse, Version},
 };
@@ -212,6 +214,23 @@ async fn when_nobody_is_reached_everybody_is_asked_again_later() {
     second.set(|script| script.settle = None);
     both.settle((&payment()).into()).await.unwrap();
     assert_eq!(second.calls(), ["settle", "settle"]);
+}
+
+#[tokio::test]
+async fn whose_settler_is_forgotten_is_told_to_nobody_without_a_key() {
+    let (both, _, _) = two().await;
+    let payment = payment();
+    let outcome = both.settle((&payment).into()).await.unwrap();
+    assert_eq!(both.deliver((&payment).into(), outcome.clone()).await.unwrap(), outcome);
+    for number in 0..5000 {
+        let mut other = payment.clone();
+        other.payload.payload = serde_json::json!({ "number": number });
+        let _ = both.settle((&other).into()).await;
+    }
+    assert!(both.deliver((&payment).into(), outcome.clone()).await.is_err());
+    let key: SettlementKey = "0123456789abcdef".parse().unwrap();
+    let keyed = SettleRequest::new(&payment).with_key(&key);
+    assert_eq!(both.deliver(keyed, outcome.clone()).await.unwrap(), outcome);
 }
 
 #[tokio::test]

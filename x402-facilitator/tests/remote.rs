@@ -197,6 +197,20 @@ async fn that_nothing_was_sent_is_believed_of_its_own_field_alone() {
         let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
         assert_eq!(error.may_have_acted(), acted, "{status} {body}: {error}");
     }
+    // Nor does an answer in the protocol's shape that gives no reason: gateways have that shape, too.
+    for body in [
+        r#"{"success":false}"#,
+        r#"{"success":false,"message":"upstream request timeout"}"#,
+        r#"{"success":false,"errors":["x"],"network":"eip155:84532"}"#,
+        r#"{"success":false,"errorReason":"","transaction":"","network":"eip155:84532"}"#,
+        r#"{"success":false,"errorReason":null,"network":""}"#,
+    ] {
+        for status in [200, 404, 429, 500, 502, 504] {
+            let (url, _) = always(status, body).await;
+            let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
+            assert!(error.may_have_acted(), "{status} {body}: {error}");
+        }
+    }
     // What a gateway says in front of it proves nothing.
     for status in [400, 401, 402, 403, 404, 405, 408, 409, 410, 422, 425, 429, 499, 500, 502, 503, 504] {
         let (url, _) = server(move |_, _| async move {
@@ -386,7 +400,7 @@ async fn credentials_are_asked_for_before_every_request() {
     let (url, log) = server(|_, before| async move {
         match before {
             0 => answer(503, ""),
-            _ => answer(200, r#"{"isValid":true,"success":false,"network":"","kinds":[]}"#),
+            _ => answer(200, r#"{"isValid":true,"success":false,"errorReason":"x","network":"","kinds":[]}"#),
         }
     })
     .await;

@@ -181,6 +181,32 @@ async fn an_endpoint_that_is_behind_ends_nothing() {
 }
 
 /// One endpoint counts the transaction and does not find it, as if another one had taken its place. The other one has it.
+/// Of what was never sent, too: one that is behind may have it used in the blocks that it has not seen.
+#[tokio::test]
+async fn one_endpoint_alone_does_not_declare_an_authorization_dead() {
+    let (chain, _) = start().await;
+    let mut message = authorization(1);
+    let end = chain.latest_timestamp().await.unwrap() + 100;
+    message.validBefore = U256::from(end);
+    let payment = with(&message);
+    chain.mine_at(end + 100).await.unwrap();
+    let used = B256::with_last_byte(1);
+    let state = alloy::hex::encode_prefixed(Token::authorizationStateCall::SELECTOR);
+    for (says_used, dead) in [(true, false), (false, true)] {
+        let state = state.clone();
+        let second = Endpoint::before(&chain, move |method, parameters| {
+            let asks = parameters[0]["input"].as_str().is_some_and(|input| input.starts_with(&state));
+            if says_used && method == "eth_call" && asks { Act::Answer(json!(used)) } else { Act::Pass }
+        })
+        .await;
+        let clock = move || end + 10;
+        let facilitator = facilitator_over(&[chain.rpc_url().as_str(), &second.url]).clock(clock);
+        let answer = facilitator.settle((&payment).into()).await.unwrap();
+        let SettleResponse::Failed(failure) = answer else { panic!("{answer:?}") };
+        assert_eq!(failure.is_dead, dead);
+    }
+}
+
 #[tokio::test]
 async fn one_endpoint_alone_does_not_declare_a_transaction_dead() {
     let (chain, _) = start().await;

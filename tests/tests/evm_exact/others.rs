@@ -157,12 +157,19 @@ async fn what_failed_may_be_paid_by_another_later() {
     fails_on_chain(&chain, &facilitator, &message).await;
     chain.mint(chain::payer().address(), FUNDS).await.unwrap();
     let theirs = send_as(&chain, chain::stranger(), USDC, transfer_call(&message)).await;
-    assert_eq!(settled(facilitator.settle((&with(&message)).into()).await.unwrap()), theirs);
-    assert_eq!(
-        settled(facilitator.settle((&with(&message)).into()).await.unwrap()),
-        theirs,
-        "and it stays so"
-    );
+    // It was begun without a key, and the first to ask with one has it now; nobody else.
+    let (first, other): (SettlementKey, SettlementKey) =
+        ("the-first-of-all-keys".parse().unwrap(), "another-key-altogether".parse().unwrap());
+    let payment = with(&message);
+    for _ in 0..2 {
+        let request = SettleRequest::new(&payment);
+        assert_eq!(settled(facilitator.settle(request.with_key(&first)).await.unwrap()), theirs);
+        let SettleResponse::Failed(failure) = facilitator.settle(request.with_key(&other)).await.unwrap()
+        else {
+            panic!("told to another")
+        };
+        assert_eq!(failure.reason, Reason::DUPLICATE_SETTLEMENT);
+    }
     let longer =
         TransferWithAuthorization { validBefore: message.validBefore + U256::ONE, ..message.clone() };
     refused(&facilitator, &with(&longer), &reasons::NONCE_ALREADY_USED).await;

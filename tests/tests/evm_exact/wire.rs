@@ -8,7 +8,11 @@ use axum::{
 };
 use futures_util::future::join_all;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
-use x402_core::{store::MemoryStore, wire};
+use x402_core::{
+    hooks::{PaymentHooks, Proceed},
+    store::MemoryStore,
+    wire,
+};
 use x402_facilitator::{
     LocalFacilitator,
     http::{self, Caller},
@@ -277,4 +281,27 @@ async fn an_authorization_is_dead_when_the_chain_is_well_past_its_end_and_it_was
     send_as(&chain, chain::stranger(), USDC, transfer_call(&used)).await;
     let (reason, said) = dead(&api_, &with(&used)).await;
     assert_eq!((reason.as_str(), said), (Reason::PAID_BY_THIRD_PARTY.as_str(), None));
+}
+
+/// Panics before anything is settled.
+struct Panics;
+
+impl PaymentHooks for Panics {
+    async fn before_settle(&self, _: &Payment) -> Proceed {
+        panic!("the hook panics")
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_before_settling_has_sent_nothing_unless_somebody_had() {
+    let (chain, facilitator) = start().await;
+    let router = http::router(LocalFacilitator::new().with(facilitator.clone()).with_hooks(Panics));
+    let failing = Serving::start(router).await.unwrap();
+    let payment = signed(Version::V2, &requirements()).await;
+    let (status, answer) = ask(&failing, "/settle", &payment, &[]).await;
+    assert_eq!((status, not_acted(&answer)), (503, true), "{answer}");
+    assert_eq!(settle(&api(&facilitator).await, &payment, Some(KEY)).await, "success");
+    let (status, answer) = ask(&failing, "/settle", &payment, &[]).await;
+    assert_eq!((status, not_acted(&answer)), (500, false), "{answer}");
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
 }

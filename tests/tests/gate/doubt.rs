@@ -269,6 +269,15 @@ async fn a_hook_that_takes_a_used_payment_as_valid_has_not_seen_it_unused(stack:
     let script = Script::new().on_verify([Act::No(USED)]).on_settle([Act::Says(THIRD_PARTY, HASH)]);
     let shop = Shop::open_with(stack, script, |gate| gate.hooks(Credulous)).await;
     assert_no_offer(&shop.pay("/cheap", &shop.v2("/cheap").await).await, THIRD_PARTY);
+    // After a call without an answer it may be our own transaction that made it: then it stays held.
+    let acts = [Act::Fail(Kind::NoAnswer), Act::Says(THIRD_PARTY, HASH), Act::Yes];
+    let script = Script::new().on_verify([Act::No(USED)]).on_settle(acts);
+    let shop = Shop::open_with(stack, script, |gate| gate.hooks(Credulous)).await;
+    let payment = shop.v2("/cheap").await;
+    for _ in 0..2 {
+        assert_held(&shop.pay("/cheap", &payment).await, 502);
+    }
+    assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
 }
 
 async fn a_payee_of_this_store_alone_is_served_what_a_third_party_paid(stack: Stack) {
@@ -286,6 +295,13 @@ async fn a_payee_of_this_store_alone_is_served_what_a_third_party_paid(stack: St
         let shop = Shop::open_with(stack, no, alone(SELLER)).await;
         assert_eq!(shop.pay(path, &shop.v2(path).await).await.status, 402);
         assert_eq!(shop.visits.get(), 0);
+        // One that is valid for longer than spent payments are remembered could come again.
+        let shop = Shop::open_with(stack, script(), alone(SELLER)).await;
+        let mut lasting = shop.v2(path).await;
+        let valid_before = &mut lasting["payload"]["authorization"]["validBefore"];
+        let end: u64 = valid_before.as_str().unwrap().parse().unwrap();
+        *valid_before = (end + 500 * 24 * 60 * 60).to_string().into();
+        assert_no_offer(&shop.pay(path, &lasting).await, reason);
         // Another payee is not meant.
         let shop =
             Shop::open_with(stack, script(), alone("0x000000000000000000000000000000000000dEaD")).await;

@@ -93,7 +93,7 @@ impl SettleAnswer {
     ///
     /// # Errors
     /// When success comes with a reason why it is none, without a transaction (and is not a charge of zero) or
-    /// without a network.
+    /// without a network; and when a failure comes without a reason.
     pub fn into_model(self) -> Result<SettleResponse, DecodeError> {
         let payer = address(self.payer)?;
         let reason = given(self.error_reason);
@@ -116,8 +116,10 @@ impl SettleAnswer {
         if reason.as_ref().map_or(transaction.is_some(), |reason| *reason == Reason::SETTLEMENT_PENDING) {
             return Ok(SettleResponse::Pending(PendingSettlement { transaction, network, payer }));
         }
+        // A gateway in front of the facilitator may well say that something was no success.
+        let reason = reason.ok_or_else(|| wrong("expected the errorReason of a settlement that failed"))?;
         Ok(SettleResponse::Failed(SettleFailure {
-            reason: reason.unwrap_or(Reason::UNEXPECTED_SETTLE_ERROR),
+            reason,
             message: self.error_message,
             payer,
             transaction,
@@ -266,10 +268,13 @@ mod tests {
         ] {
             assert!(is_wrong(&settle(bad.clone())), "{bad}");
         }
-        let failed = settle(json!({ "success": false, "network": network, "errorReason": "" }));
-        let expected =
-            SettleResponse::failed(Reason::UNEXPECTED_SETTLE_ERROR, network.parse().unwrap(), None);
-        assert_eq!(failed, Ok(expected));
+        let failed = settle(json!({ "success": false, "network": network, "errorReason": "x" }));
+        assert_eq!(failed, Ok(SettleResponse::failed("x", network.parse().unwrap(), None)));
+        for nothing in [json!(""), json!(null)] {
+            let answer = json!({ "success": false, "network": network, "errorReason": nothing });
+            assert!(is_wrong(&settle(answer)), "who says no more need not be a facilitator");
+        }
+        assert!(is_wrong(&settle(json!({ "success": false, "network": network }))));
     }
 
     #[test]

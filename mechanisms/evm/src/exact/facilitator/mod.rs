@@ -392,6 +392,14 @@ impl FacilitatorScheme for ExactFacilitator {
             Err(_) => Ok(outcome),
         }
     }
+
+    async fn may_have_acted(&self, payment: &Payment) -> bool {
+        match self.read(payment) {
+            Ok(asked) => !matches!(self.journal.find(&asked).await, Ok(None)),
+            // What is not settled here now may have been before.
+            Err(_) => true,
+        }
+    }
 }
 
 impl ExactFacilitator {

@@ -215,7 +215,7 @@ impl ExactFacilitator {
         };
         match answer {
             SettleResponse::Settled(_) => {
-                Ok(Next::Answer(self.refused_of(asked, refusal(reasons::NONCE_ALREADY_USED))))
+                Ok(Next::Answer(dead(self.refused_of(asked, refusal(reasons::NONCE_ALREADY_USED)))))
             }
             SettleResponse::Pending(pending) => {
                 Err(self.held_up(pending.transaction.map_or_else(String::new, |id| id.to_string())))

@@ -14,7 +14,7 @@ use x402_core::{
         JsonMap, PendingSettlement, Reason, Receipt as Proof, Refusal, SettleFailure, SettleResponse,
         TransactionId,
     },
-    store::StoreError,
+    store::{StoreError, StoreErrorKind},
 };
 
 use super::{
@@ -103,7 +103,14 @@ impl ExactFacilitator {
             let step = Step::Sent(sent.clone());
             let disclosure = Entry::disclosure_of(over.as_ref(), asked, caller);
             let written = self.journal.write(asked, over.as_ref(), step, disclosure, self.clock.now()).await;
-            let entry = match written.map_err(|failure| self.unstored(&failure))? {
+            let unwritten = |failure: StoreError| match failure.kind() {
+                // It may be there all the same, or come there yet, and is sent then by whoever finds it.
+                StoreErrorKind::Unavailable => {
+                    self.unstored(&failure).of_kind(FacilitatorErrorKind::Internal)
+                }
+                _ => self.unstored(&failure),
+            };
+            let entry = match written.map_err(unwritten)? {
                 Written::Done(entry) => entry,
                 Written::Lost(_) => return Ok(None),
             };
