@@ -8,6 +8,10 @@ const names = [
   ...["signing.js", "delivery.js", "paywall.js"],
 ];
 const modules = await Promise.all(names.map((name) => readFile(name, "utf8")));
+modules.forEach((module, at) => {
+  for (const [, name] of module.matchAll(/^(?:import .*|}) from "\.\/(.*)";$/gm))
+    if (!names.slice(0, at).includes(name)) throw new Error(`${names[at]} imports ${name}, which does not come before it`);
+});
 // In one module there is nothing to import.
 const plain = modules
   .join("\n")

@@ -119,9 +119,12 @@ async fn in_forced_colours_the_button_to_pay_is_another_one(stack: Stack) {
         const of = (id, part) => getComputedStyle(document.getElementById(id), part);
         const spinner = of('pay', '::before');
         return [of('pay').backgroundColor !== of('cancel').backgroundColor, of('pay').color !== of('pay').backgroundColor,
-            spinner.borderRightColor !== spinner.borderLeftColor];
+            spinner.borderRightColor !== spinner.borderLeftColor, of('alert').borderTopWidth,
+            ...[...document.querySelectorAll('#steps li')].map((step) => getComputedStyle(step).borderTopColor === of('pay').backgroundColor)];
     })()";
-    assert_eq!(person.evaluate(look).await.unwrap(), json!([true, true, true]));
+    // The step it is at, and what is said, are told apart without grounds, which all look the same.
+    let expected = json!([true, true, true, "1px", false, true, false]);
+    assert_eq!(person.evaluate(look).await.unwrap(), expected);
     person.behaved();
 }
 
@@ -278,7 +281,7 @@ async fn account_and_balance_are_there_before_anything_is_asked(stack: Stack) {
 async fn a_changed_price_is_compared_and_accepted(stack: Stack) {
     let market = Market::open(stack).await;
     market.till.on_verify([Act::No("invalid_exact_evm_payload_signature"), Act::Yes]);
-    let person = market.person(&market.wallet()).await;
+    let person = market.person(Setup { phone: true, ..Setup::from(&market.wallet()) }).await;
     let dearer = FORGETFUL.replace(
         "offer.error =",
         "Object.assign(offer.accepts[0], { amount: '250000', payTo: '0x000000000000000000000000000000000000dEaD', maxTimeoutSeconds: 7200 });
@@ -299,6 +302,15 @@ async fn a_changed_price_is_compared_and_accepted(stack: Stack) {
             ["Your signature is valid for", "5 minutes", "2 hours"],
         ])
     );
+    // No word of its names is broken, however long the values are.
+    let broken = "[...document.querySelectorAll('#facts th')].flatMap(({ firstChild: text }) =>
+        [...(text?.data ?? '').matchAll(/\\S+/g)].filter(({ 0: { length }, index }) => {
+            const range = document.createRange();
+            range.setStart(text, index);
+            range.setEnd(text, index + length);
+            return range.getClientRects().length !== 1;
+        })).length";
+    assert_eq!(person.evaluate(broken).await.unwrap(), 0);
     assert!(
         !person
             .evaluate("document.getElementById('alert').matches('.risk')")
