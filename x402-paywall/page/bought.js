@@ -14,8 +14,8 @@ export function filename(/** @type {string | null} */ disposition, /** @type {st
   } catch {
     // What is no percent-encoding stays as it is.
   }
-  // eslint-disable-next-line no-control-regex -- what a file's name must not have, and what shows it in another order
-  const unfit = /[\u0000-\u001f\u007f<>:"|?*\u202a-\u202e\u2066-\u2069]/g;
+  // What a file's name must not have, and what shows it in another order.
+  const unfit = /[\p{Cc}<>:"|?*\u202a-\u202e\u2066-\u2069]/gu;
   name = name
     .replace(/^.*[/\\]/, "")
     .replace(unfit, "_")

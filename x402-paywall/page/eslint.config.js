@@ -2,17 +2,21 @@ import js from "@eslint/js";
 import noUnsanitized from "eslint-plugin-no-unsanitized";
 import globals from "globals";
 
+const tools = ["*.test.js", "eslint.config.js", "build.mjs"];
+
 export default [
   { ignores: ["paywall.min.js"] },
   js.configs.recommended,
   noUnsanitized.configs.recommended,
-  { files: ["*.test.js", "eslint.config.js", "build.mjs"], languageOptions: { globals: globals.node } },
+  { files: tools, languageOptions: { globals: globals.node } },
   {
-    files: ["paywall.js", "wire.js", "wallet.js", "bought.js"],
+    files: ["*.js"],
+    ignores: tools,
     languageOptions: { globals: globals.browser, ecmaVersion: 2024 },
   },
   {
-    files: ["paywall.js", "wire.js", "wallet.js", "bought.js"],
+    files: ["*.js"],
+    ignores: tools,
     rules: {
       eqeqeq: ["error", "always"],
       "no-eval": "error",

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { browsers, canonical, chainOf, codes, saysNo } from "./wallet.js";
+import { browsers, canonical, chainOf, codes, saysNo, words } from "./wallet.js";
 import { cut, decodeText, filename, indent, policies, prologue, trusted, withNonces } from "./bought.js";
 import {
   answer,
@@ -192,6 +192,8 @@ test("what is stored is a payment of this format, or nothing", () => {
     { price: {} },
     { at: 5 },
     { amount: {} },
+    { until: "1800000000" },
+    { explorer: 5 },
   ])
     assert.equal(stored(JSON.stringify({ ...payment, ...change })), null, JSON.stringify(change));
   // What cannot be sent may have been: the token is asked about its nonce.
@@ -215,6 +217,7 @@ test("what is stored is a payment of this format, or nothing", () => {
 
 test("foreign texts turn nothing around", () => {
   assert.equal(plain("a\u202eb\u2066c\u200fd é"), "abcd é");
+  assert.equal(plain("F\u200bo\u2060x\ufeff"), "Fox");
 });
 
 test("names of downloads", () => {
@@ -421,6 +424,10 @@ test("codes are found inside an error, however deep, and where it holds itself",
   const loop = { code: 1 };
   loop.cause = loop;
   assert.ok(codes(loop).includes(1));
+  const foreign = Object.assign(Object.create(null), { code: 4001, message: Object.create(null) });
+  assert.deepEqual([codes({ data: foreign }), saysNo(foreign), words(foreign)], [[4001], true, ""]);
+  for (const none of [null, undefined, 5, {}, { message: 5 }]) assert.equal(words(none), "");
+  assert.deepEqual([words("no"), words(new Error("no"))], ["no", "no"]);
   assert.deepEqual(codes({ code: -32603, data: { originalError: { code: 4902 } } }), [-32603, 4902]);
   for (const none of [null, undefined, "x", 5, {}]) assert.deepEqual(codes(none), []);
 });

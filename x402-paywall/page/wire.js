@@ -7,6 +7,9 @@ const LONGEST_PAUSE = 10;
 const LONGEST_SIGNATURE = 86_400;
 export const ADDRESS = /^0x[0-9a-f]{40}$/i;
 
+/** A foreign value where it is a text, else none. @param {unknown} value */
+export const textOf = (value) => (typeof value === "string" ? value : "");
+
 /** @param {unknown} value */
 export function encode(value) {
   const bytes = new TextEncoder().encode(JSON.stringify(value));
@@ -62,6 +65,9 @@ export function answer(
   return { x402Version: 2, resource, accepted, payload, extensions };
 }
 
+/** The words of whoever is still at it. */
+export const PENDING = /^(settlement_pending|payment_in_progress)$/;
+
 /**
  * What an answer to a payment means. Only `refused` permits another signature.
  * @param {Answer} answer
@@ -72,7 +78,7 @@ export function judge({ status, settlement, offer, html, error }) {
   if (/^duplicate_settlement$|^payment_answer_not_kept$|nonce_already_used|authorization_(already_)?used/.test(code))
     return "used";
   if (code === "payment_identifier_conflict") return "failed";
-  if (settlement?.success || /^settlement_pending$|^payment_in_progress$/.test(code)) return "pending";
+  if (settlement?.success || PENDING.test(code)) return "pending";
   if ([408, 409, 425, 429, 502, 503, 504].includes(status)) return "pending";
   if (status !== 402 || !offer) return "failed";
   // An offer as for somebody who did not pay: the payment got lost on the way, so nothing was decided about it.
@@ -114,7 +120,7 @@ export function payable(
     Number.isSafeInteger(maxTimeoutSeconds) &&
     maxTimeoutSeconds > 0 &&
     maxTimeoutSeconds <= LONGEST_SIGNATURE &&
-    [extra?.name, extra?.version].every((text) => text && typeof text === "string") &&
+    [extra?.name, extra?.version].every(textOf) &&
     [undefined, null, "eip3009"].includes(/** @type {any} */ (extra?.assetTransferMethod))
   );
 }
@@ -132,14 +138,15 @@ function carries(/** @type {string} */ header, /** @type {any} */ { from, nonce,
  */
 export function stored(/** @type {string | null} */ text) {
   const payment = parse(text);
-  const { v, header, option, from, nonce, validBefore, signedAt, price, at = "", amount = "" } = payment ?? {};
+  const { v, header, option, from, nonce, validBefore, signedAt, price } = payment ?? {};
+  const { until = validBefore, at = "", amount = "", explorer = "" } = payment ?? {};
   const whole =
     v === FORMAT &&
-    [header, price, at, amount].every((text) => typeof text === "string") &&
+    [header, price, at, amount, explorer].every((text) => typeof text === "string") &&
     payable(option ?? {}) &&
     ADDRESS.test(from) &&
     /^0x[0-9a-f]{64}$/i.test(nonce) &&
-    [validBefore, signedAt].every(Number.isFinite) &&
+    [validBefore, until, signedAt].every(Number.isFinite) &&
     signedAt > 0 &&
     signedAt < 8e15;
   if (!whole) return null;
@@ -165,6 +172,5 @@ export function size(/** @type {string} */ price) {
   return longest > 17 ? "longer" : longest > 11 ? "long" : "";
 }
 
-/** A foreign text without what shows it, or what is beside it, in another order. */
-export const plain = (/** @type {string} */ text) =>
-  text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
+/** A foreign text without what nobody sees: what shows it in another order, or makes it look like another one. */
+export const plain = (/** @type {string} */ text) => text.replace(/\p{Cf}/gu, "");

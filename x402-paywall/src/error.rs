@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Chain,
     /// The session-token endpoint.
     SessionTokenEndpoint,
+    /// Where the on-ramp leads.
+    Onramp,
     /// Where the alternative leads.
     Alternative,
 }

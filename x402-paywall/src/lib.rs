@@ -87,6 +87,7 @@ pub struct PaywallPage {
     chains: Vec<(Network, Chain)>,
     current_url: Option<String>,
     session_token_endpoint: Option<String>,
+    onramp: Option<(String, String)>,
     alternative: Option<(String, String)>,
     ignored_query: Vec<String>,
     accent: Colour,
@@ -134,6 +135,7 @@ impl PaywallPage {
             chains: Vec::new(),
             current_url: None,
             session_token_endpoint: None,
+            onramp: None,
             alternative: None,
             ignored_query: Vec::new(),
             accent: Colour::DEFAULT,
@@ -202,6 +204,22 @@ impl PaywallPage {
         Ok(self)
     }
 
+    /// Where people get the tokens that this is paid with: the words of a link, such as "Buy USDC", and where it leads: an
+    /// exchange, or a test network's faucet. It is there for whoever has no wallet yet, or too little in it. Where a
+    /// [session token](Self::session_token_endpoint) is to be had, the on-ramp's link takes its place.
+    ///
+    /// # Errors
+    /// When it leads neither to a path of the same origin nor to an `https` address.
+    pub fn onramp(mut self, words: impl Into<String>, link: impl Into<String>) -> Result<Self, Error> {
+        let link = link.into();
+        if !is_link(&link) {
+            let expected = "an on-ramp is a path of the same origin, like /buy, or an https address";
+            return Err(Error::new(ErrorKind::Onramp, expected, &link));
+        }
+        self.onramp = Some((words.into(), link));
+        Ok(self)
+    }
+
     /// Another way to what is sold, for whoever has no wallet, cannot pay in this page, or has too little: the words of a
     /// link, such as "Subscribe instead", and where it leads.
     ///
@@ -209,7 +227,7 @@ impl PaywallPage {
     /// When it leads neither to a path of the same origin nor to an `https` address.
     pub fn alternative(mut self, words: impl Into<String>, link: impl Into<String>) -> Result<Self, Error> {
         let link = link.into();
-        if !is_path(&link) && !chains::is_https(&link) {
+        if !is_link(&link) {
             let expected =
                 "an alternative is a path of the same origin, like /subscribe, or an https address";
             return Err(Error::new(ErrorKind::Alternative, expected, &link));
@@ -276,6 +294,11 @@ impl PaywallPage {
     }
 }
 
+/// Whether it leads to a path of the same origin, or to an `https` address.
+fn is_link(link: &str) -> bool {
+    is_path(link) || chains::is_https(link)
+}
+
 /// Whether it is a path of the same origin.
 fn is_path(path: &str) -> bool {
     let local = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
@@ -332,15 +355,18 @@ mod tests {
     }
 
     #[test]
-    fn an_alternative_is_a_path_of_ours_or_an_https_address() {
+    fn a_link_is_a_path_of_ours_or_an_https_address() {
         for good in ["/subscribe", "/a?b=c", "https://example.com/subscribe"] {
             assert!(PaywallPage::new().alternative("Subscribe", good).is_ok(), "{good}");
+            assert!(PaywallPage::new().onramp("Buy USDC", good).is_ok(), "{good}");
         }
         for bad in
             ["", "subscribe", "//example.com", "/\\example.com", "http://example.com", "javascript:alert(1)"]
         {
             let error = PaywallPage::new().alternative("Subscribe", bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::Alternative);
+            let error = PaywallPage::new().onramp("Buy USDC", bad).expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::Onramp);
         }
     }
 

@@ -38,6 +38,7 @@ struct Document<'a> {
     head: &'a str,
     css: &'a str,
     accent: &'a str,
+    onramp: Option<(&'a str, &'a str)>,
     alternative: Option<(&'a str, &'a str)>,
     data: &'a str,
     script: &'a str,
@@ -75,7 +76,8 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visit<'_>, now: u64) -> Page {
         head: &head(page),
         css: &STYLE,
         accent: &page.accent.style(),
-        alternative: page.alternative.as_ref().map(|(words, link)| (words.as_str(), link.as_str())),
+        onramp: page.onramp.as_ref().map(link),
+        alternative: page.alternative.as_ref().map(link),
         data: &in_script(&Data::of(page, &facts, visit, now)),
         script: SCRIPT,
         texts: &texts.page,
@@ -85,6 +87,11 @@ pub(crate) fn render(page: &PaywallPage, visit: &Visit<'_>, now: u64) -> Page {
     };
     let html = document.render().expect("writing to a string does not fail");
     sent(html, facts.language, &nonces)
+}
+
+/// A link of the operator's: its words, and where it leads.
+fn link((words, link): &(String, String)) -> (&str, &str) {
+    (words, link)
 }
 
 pub(crate) fn unavailable(page: &PaywallPage, headers: &HeaderMap) -> Page {
@@ -237,7 +244,8 @@ fn sent(html: String, language: Language, nonces: &Nonces) -> Page {
     );
     let policy = HeaderValue::try_from(policy).expect("it is made of visible ASCII characters");
     let fixed = HeaderValue::from_static;
-    Page::new(html)
+    // The template is written for people, too. Nothing of anybody else's begins or ends like this: it is escaped.
+    Page::new(html.replace(">\n<", "><"))
         .with_header(header::CONTENT_SECURITY_POLICY, policy)
         .with_header(header::CONTENT_LANGUAGE, fixed(language.tag()))
         .with_header(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"))
@@ -291,6 +299,8 @@ fn style(source: &str) -> String {
     sheet.push_str(rest);
     let mut sheet = sheet.lines().map(str::trim).collect::<String>();
     for (spaced, tight) in [
+        ("@media (", "@media("),
+        (" !", "!"),
         (" {", "{"),
         (" > ", ">"),
         (" + ", "+"),

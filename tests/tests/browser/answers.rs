@@ -71,6 +71,13 @@ async fn no_is_understood_however_it_is_said(stack: Stack) {
         ("new Error('MetaMask Tx Signature: User denied message signature.')", "rejected"),
         ("new Error('Rejected by user')", "rejected"),
         ("'User canceled'", "rejected"),
+        // From another realm, as what a frame or an extension throws.
+        ("Object.assign(Object.create(null), { code: 4001, message: 'no' })", "rejected"),
+        (
+            "Object.assign(Object.create(null), { code: -32603, data: Object.assign(Object.create(null), { code: 4001 }) })",
+            "rejected",
+        ),
+        ("Object.assign(Object.create(null), { code: -32000, message: 'no' })", "failed"),
         ("'cancelled'", "rejected"),
         ("{ code: -32603, message: 'Internal JSON-RPC error.' }", "failed"),
         ("new Error('The node rejected the request')", "failed"),

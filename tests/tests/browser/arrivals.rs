@@ -113,20 +113,26 @@ async fn a_wallet_that_comes_late_unchecks_nothing(stack: Stack) {
 
 /// It is `window.ethereum` first, and has a name when its announcement comes.
 async fn a_wallet_that_names_itself_late_keeps_its_place(stack: Stack) {
-    let market = Market::open(stack).await;
-    let setup = Setup { fallback: true, ..Setup::from(&market.wallet()) };
     let names = "window.come = () => dispatchEvent(new CustomEvent('eip6963:announceProvider', { detail: {
         info: { uuid: 'fox', name: 'Fox', icon: '', rdns: 'test.fox' }, provider: ethereum } }));";
-    let person = opens(&market, setup, names).await;
-    person.reads("idle", "wallets", "Browser wallet").await;
-    person.evaluate("come(), 1").await.unwrap();
-    person.reads("idle", "wallets", "Fox").await;
-    assert!(!person.text("#wallets").await.unwrap().contains("Browser wallet"), "one wallet has one row");
-    assert_eq!(person.evaluate(PICKED).await.unwrap(), "Fox");
-    person.pays().await;
-    person.has_the_article().await;
-    market.sold(1).await;
-    person.behaved();
+    for connected in [false, true] {
+        let market = Market::open(stack).await;
+        let wallet = if connected { market.wallet().connected() } else { market.wallet() };
+        let person = opens(&market, Setup { fallback: true, ..Setup::from(&wallet) }, names).await;
+        // What is known of its account is known of it under its name, too.
+        let said = if connected { "1.00 USDC" } else { "" };
+        person.reads("idle", "wallets", "Browser wallet").await;
+        person.reads("idle", "wallets", said).await;
+        person.evaluate("come(), 1").await.unwrap();
+        person.reads("idle", "wallets", "Fox").await;
+        person.reads("idle", "wallets", said).await;
+        assert!(!person.text("#wallets").await.unwrap().contains("Browser wallet"), "one wallet has one row");
+        assert!(person.evaluate(PICKED).await.unwrap().as_str().unwrap().starts_with("Fox"));
+        person.pays().await;
+        person.has_the_article().await;
+        market.sold(1).await;
+        person.behaved();
+    }
 }
 
 const THROWING: [&str; 4] = [

@@ -64,7 +64,7 @@ async fn has_the_receipt(person: &Person<'_>, market: &Market) {
     assert!(person.text("#receipt-amount").await.unwrap().contains("0.01"));
     let link = format!("https://sepolia.basescan.org/tx/{transaction}");
     assert_eq!(person.attribute("#receipt-link", "href").await, link);
-    assert_eq!(person.attribute("#receipt-link", "rel").await, "noopener noreferrer");
+    assert_eq!(person.attribute("#receipt-link", "rel").await, "noreferrer");
     let copied = person.copies(async || person.click("#copy-receipt").await.unwrap()).await;
     assert!(
         [transaction.as_str(), "0.01", &market.serving.url("/")].iter().all(|word| copied.contains(word)),

@@ -13,7 +13,7 @@ use x402_tests::{
 
 use crate::{
     harness::{Case, Stack, case},
-    market::{CENT, Market, cent, page, shelves},
+    market::{CENT, Market, Person, cent, page, shelves},
     people::OPEN,
     till::Act,
     trouble::FORGETFUL,
@@ -21,9 +21,11 @@ use crate::{
 
 pub const CASES: &[Case] = &[
     case!(what_is_said_is_seen_without_scrolling).once(),
+    case!(what_is_said_later_is_scrolled_to).once(),
     case!(in_forced_colours_the_button_to_pay_is_another_one).once(),
     case!(on_a_phone_the_page_opens_in_a_wallets_browser).once(),
     case!(another_way_is_offered_to_who_cannot_pay).once(),
+    case!(who_has_no_wallet_is_told_where_tokens_are_sold).once(),
     case!(the_button_says_what_to_do).once(),
     case!(account_and_balance_are_there_before_anything_is_asked).once(),
     case!(a_changed_price_is_compared_and_accepted).once(),
@@ -72,6 +74,40 @@ async fn what_is_said_is_seen_without_scrolling(stack: Stack) {
     }
 }
 
+/// On a phone that lies on its side, whose owner has looked at the price meanwhile.
+async fn what_is_said_later_is_scrolled_to(stack: Stack) {
+    let later = "addEventListener('eip6963:announceProvider', ({ detail: { provider } }) => {
+        const { request } = provider;
+        provider.request = (call) => call.method === 'eth_signTypedData_v4'
+            ? new Promise((_, no) => { window.no = () => no({ code: 4001 }); }) : request(call);
+    }, { capture: true, once: true });";
+    let seen = "(() => { const { top, bottom } = document.getElementById('status').getBoundingClientRect();
+        return bottom > top && top >= 0 && bottom <= innerHeight; })()";
+    let market = Market::open(stack).await;
+    let setup = Setup { window: Some((667, 375)), phone: true, ..Setup::from(&market.wallet()) };
+    let person = market.person(setup).await;
+    person.before_each_page(later).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.sees("signing").await;
+    person.until("!!window.no").await.unwrap();
+    person.evaluate("scrollTo(0, 0)").await.unwrap();
+    assert_eq!(person.evaluate(seen).await.unwrap(), false, "it is a small screen");
+    person.evaluate("no(), 1").await.unwrap();
+    person.reads("rejected", "status", "You said no").await;
+    assert_eq!(person.evaluate(seen).await.unwrap(), true);
+    // A page that was only opened stays where it is.
+    let (other, wallet) = (market.wallet_of("Rabbit", chain::stranger().address()), market.wallet());
+    let wallets = vec![other, wallet];
+    let person = market
+        .opens("/data", Setup { wallets, window: Some((667, 375)), phone: true, ..Setup::default() })
+        .await;
+    person.sees("choosing").await;
+    assert_eq!(person.evaluate("scrollY").await.unwrap(), 0);
+    market.sold(0).await;
+    person.behaved();
+}
+
 async fn in_forced_colours_the_button_to_pay_is_another_one(stack: Stack) {
     let market = Market::open(stack).await;
     let wallet = market.wallet().on_sign([Answer::Hang]);
@@ -83,9 +119,12 @@ async fn in_forced_colours_the_button_to_pay_is_another_one(stack: Stack) {
         const of = (id, part) => getComputedStyle(document.getElementById(id), part);
         const spinner = of('pay', '::before');
         return [of('pay').backgroundColor !== of('cancel').backgroundColor, of('pay').color !== of('pay').backgroundColor,
-            spinner.borderRightColor !== spinner.borderLeftColor];
+            spinner.borderRightColor !== spinner.borderLeftColor, of('alert').borderTopWidth,
+            ...[...document.querySelectorAll('#steps li')].map((step) => getComputedStyle(step).borderTopColor === of('pay').backgroundColor)];
     })()";
-    assert_eq!(person.evaluate(look).await.unwrap(), json!([true, true, true]));
+    // The step it is at, and what is said, are told apart without grounds, which all look the same.
+    let expected = json!([true, true, true, "1px", false, true, false]);
+    assert_eq!(person.evaluate(look).await.unwrap(), expected);
     person.behaved();
 }
 
@@ -99,7 +138,7 @@ async fn on_a_phone_the_page_opens_in_a_wallets_browser(stack: Stack) {
     let bare = url.strip_prefix("http://").unwrap();
     let coded = url.replace('%', "%25").replace(':', "%3A").replace('/', "%2F").replace('?', "%3F");
     let coded = coded.replace('=', "%3D");
-    let rel = "noopener noreferrer";
+    let rel = "noreferrer";
     let expected = json!([
         [format!("https://link.metamask.io/dapp/{bare}"), rel, "Open in MetaMask"],
         [format!("https://go.cb-w.com/dapp?cb_url={coded}"), rel, "Open in Coinbase Wallet"],
@@ -144,6 +183,35 @@ async fn another_way_is_offered_to_who_cannot_pay(stack: Stack) {
     person.behaved();
 }
 
+/// Where the operator says so; a session token of the on-ramp's needs an account.
+async fn who_has_no_wallet_is_told_where_tokens_are_sold(stack: Stack) {
+    let page = page().onramp("Get test USDC <b>", "https://faucet.test/?a=b&c").unwrap();
+    let market = Market::with(stack, shelves(&cent()), page, &[]).await;
+    let link = async |person: &Person<'_>| {
+        assert_eq!(person.text("#onramp").await.unwrap(), "Get test USDC <b>");
+        assert_eq!(person.attribute("#onramp", "href").await, "https://faucet.test/?a=b&c");
+        assert_eq!(person.attribute("#onramp", "rel").await, "noreferrer");
+    };
+    let person = market.opens("/data", Setup::default()).await;
+    person.reads("no-wallet", "onramp", "Get").await;
+    link(&person).await;
+    person.behaved();
+    let poor = market.wallet_of("Fox", chain::stranger().address());
+    let person = market.opens("/data", &poor).await;
+    person.sees("idle").await;
+    assert!(!person.shows("#onramp").await, "nobody knows yet that it is needed");
+    person.pays().await;
+    person.reads("low-balance", "onramp", "Get").await;
+    link(&person).await;
+    person.behaved();
+    market.sold(0).await;
+    // Who sets none has none.
+    let market = Market::open(stack).await;
+    let person = market.opens("/data", Setup::default()).await;
+    person.sees("no-wallet").await;
+    assert!(!person.shows("#onramp").await);
+}
+
 async fn the_button_says_what_to_do(stack: Stack) {
     let market = Market::open(stack).await;
     market.till.on_settle([Act::Wait]);
@@ -164,6 +232,20 @@ async fn the_button_says_what_to_do(stack: Stack) {
         if state == "settling" { market.till.let_go() } else { wallet.let_go() }
     }
     person.sees("paid").await;
+    market.sold(1).await;
+    person.behaved();
+
+    // Where the first button asks once more, it does not say that it pays.
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_read([Answer::Yes, Answer::Fail(-32005, "rate limited")]);
+    let person = market.person(&wallet).await;
+    person.before_each_page(FORGETFUL).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.reads("failed", "pay", "Pay $0.01").await;
+    person.click("#pay").await.unwrap();
+    person.reads("unsure", "pay", "Try again").await;
+    assert_eq!(person.text("#anew").await.unwrap(), "Pay again");
     market.sold(1).await;
     person.behaved();
 }
@@ -199,7 +281,7 @@ async fn account_and_balance_are_there_before_anything_is_asked(stack: Stack) {
 async fn a_changed_price_is_compared_and_accepted(stack: Stack) {
     let market = Market::open(stack).await;
     market.till.on_verify([Act::No("invalid_exact_evm_payload_signature"), Act::Yes]);
-    let person = market.person(&market.wallet()).await;
+    let person = market.person(Setup { phone: true, ..Setup::from(&market.wallet()) }).await;
     let dearer = FORGETFUL.replace(
         "offer.error =",
         "Object.assign(offer.accepts[0], { amount: '250000', payTo: '0x000000000000000000000000000000000000dEaD', maxTimeoutSeconds: 7200 });
@@ -215,11 +297,20 @@ async fn a_changed_price_is_compared_and_accepted(stack: Stack) {
         person.evaluate(table).await.unwrap(),
         json!([
             ["", "Before", "Now"],
-            ["Price", "$0.01 on Base Sepolia", "$0.25"],
+            ["Price", "$0.01 on Base Sepolia", "$0.25 on Base Sepolia"],
             ["Paid to", merchant, "0x000000000000000000000000000000000000dEaD"],
             ["Your signature is valid for", "5 minutes", "2 hours"],
         ])
     );
+    // No word of its names is broken, however long the values are.
+    let broken = "[...document.querySelectorAll('#facts th')].flatMap(({ firstChild: text }) =>
+        [...(text?.data ?? '').matchAll(/\\S+/g)].filter(({ 0: { length }, index }) => {
+            const range = document.createRange();
+            range.setStart(text, index);
+            range.setEnd(text, index + length);
+            return range.getClientRects().length !== 1;
+        })).length";
+    assert_eq!(person.evaluate(broken).await.unwrap(), 0);
     assert!(
         !person
             .evaluate("document.getElementById('alert').matches('.risk')")

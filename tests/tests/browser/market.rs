@@ -224,10 +224,11 @@ impl Person<'_> {
         self.until(&condition).await.unwrap();
     }
 
-    /// Waits until the page is in this state and says this in its element for it.
+    /// Waits until the page is in this state and says this in its element for it, where it can be seen.
     pub async fn reads(&self, state: &str, id: &str, words: &str) {
         let condition = format!(
             "document.getElementById('paywall')?.dataset.state === '{state}'
+             && document.getElementById('{id}').checkVisibility()
              && document.getElementById('{id}').innerText.replaceAll('\u{a0}', ' ').includes({})",
             json!(words)
         );

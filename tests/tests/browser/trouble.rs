@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use alloy::primitives::U256;
+use serde_json::{Value, json};
 use x402_core::{
     gate::exact_with,
     network::{BASE, BASE_SEPOLIA},
@@ -27,6 +28,7 @@ pub const CASES: &[Case] = &[
     case!(what_was_made_all_the_same_is_not_paid_again),
     case!(what_the_chain_does_not_tell_is_not_paid_unasked),
     case!(another_account_is_not_asked_after_a_refusal).once(),
+    case!(a_risk_is_taken_for_one_payment).once(),
     case!(a_settlement_that_fails_is_asked_for_again),
     case!(a_slow_settlement_is_waited_for),
     case!(a_pending_settlement_is_asked_for_again),
@@ -113,6 +115,29 @@ async fn what_the_chain_does_not_tell_is_not_paid_unasked(stack: Stack) {
     person.pays().await;
     person.sees("used").await;
     assert_eq!(wallet.sign_calls(), 2);
+    market.sold(1).await;
+    person.behaved();
+}
+
+/// Who takes the risk of one payment does not take that of another, which a tab beside this one may have made meanwhile.
+async fn a_risk_is_taken_for_one_payment(stack: Stack) {
+    let market = Market::open(stack).await;
+    let wallet = market.wallet().on_read([Answer::Yes, Answer::Fail(-32005, "rate limited")]);
+    let person = market.person(&wallet).await;
+    person.before_each_page(FORGETFUL).await.unwrap();
+    person.open(&market.serving.url("/data")).await.unwrap();
+    person.pays().await;
+    person.sees("failed").await;
+    person.click("#pay").await.unwrap();
+    person.sees("unsure").await;
+    person.click("#anew").await.unwrap();
+    person.sees("idle").await;
+    let other = "{ const payment = JSON.parse(localStorage['x402:/data']);
+        localStorage['x402:/data'] = JSON.stringify({ ...payment, nonce: '0x' + '5e'.repeat(32), refused: true }); }";
+    person.evaluate(other).await.unwrap();
+    person.click("#pay").await.unwrap();
+    person.sees("unsure").await;
+    assert_eq!(wallet.sign_calls(), 1);
     market.sold(1).await;
     person.behaved();
 }
@@ -523,7 +548,28 @@ async fn without_room_this_tab_remembers(stack: Stack) {
 
 async fn what_is_stored_by_others_is_dropped(stack: Stack) {
     let market = Market::open(stack).await;
-    for rubbish in ["{}", "5", "null", "{", "{\"v\":1,\"header\":\"e30=\"}"] {
+    let whole = |change: &str| {
+        let payment = json!({
+            "v": 1, "header": "e30=", "from": chain::payer().address(), "nonce": format!("0x{:064x}", 1),
+            "validBefore": 1, "signedAt": 1, "price": "$1",
+            "option": {
+                "scheme": "exact", "network": "eip155:84532", "amount": "1", "asset": chain::USDC,
+                "payTo": chain::payer().address(), "maxTimeoutSeconds": 60, "extra": { "name": "USDC", "version": "2" },
+            },
+        });
+        let mut payment: serde_json::Map<String, Value> = serde_json::from_value(payment).unwrap();
+        payment.extend(serde_json::from_str::<serde_json::Map<_, _>>(change).unwrap());
+        Value::from(payment).to_string()
+    };
+    let wrong = [
+        r#"{"explorer":5,"receipt":{"transaction":"0x1","success":true},"paid":1}"#,
+        r#"{"until":"0"}"#,
+        r#"{"option":5}"#,
+        r#"{"signedAt":9e15}"#,
+    ];
+    let wrong = wrong.map(whole);
+    let rubbish = ["{}", "5", "null", "{", "{\"v\":1,\"header\":\"e30=\"}"];
+    for rubbish in rubbish.into_iter().chain(wrong.iter().map(String::as_str)) {
         let person = market.person(&market.wallet()).await;
         let store = format!("localStorage['x402:/data'] ??= {rubbish:?}");
         person.before_each_page(&store).await.unwrap();

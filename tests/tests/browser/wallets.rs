@@ -1,5 +1,6 @@
 //! The wallets that people have, and what they say in them.
 
+use serde_json::json;
 use x402_core::{gate::exact, network::BASE};
 use x402_tests::{
     Chain,
@@ -172,7 +173,7 @@ async fn who_has_too_little_is_led_to_more(stack: Stack) {
     person.pays().await;
     person.reads("low-balance", "alert", "0.01 USDC is needed").await;
     person.until("document.getElementById('onramp').checkVisibility()").await.unwrap();
-    assert_eq!(person.text("#onramp").await.unwrap(), "Buy more USDC");
+    assert_eq!(person.text("#onramp").await.unwrap(), "Buy USDC");
     let link = "https://pay.coinbase.com/buy/select-asset?sessionToken=a%20b%26c";
     assert_eq!(person.attribute("#onramp", "href").await, link);
     // Who comes back with enough pays.
@@ -190,6 +191,8 @@ async fn one_wallet_is_no_choice_and_needs_no_picture(stack: Stack) {
     person.sees("idle").await;
     assert_eq!(person.text("#wallets label").await.unwrap(), "Fox");
     assert_eq!((person.shows("#wallets img").await, person.shows("#wallets input").await), (true, false));
+    let glyph = "getComputedStyle(document.querySelector('#wallets label'), '::before').content";
+    assert_eq!(person.evaluate(glyph).await.unwrap(), "none", "who has a picture needs no letter");
 
     let person = market.person(Setup::default()).await;
     let announce = "for (const [name, icon] of [['Torn', 'data:image/png,torn'], ['Far', 'https://far.test/icon.png']])
@@ -202,6 +205,13 @@ async fn one_wallet_is_no_choice_and_needs_no_picture(stack: Stack) {
         .until("[...document.querySelectorAll('#wallets img')].every(({ hidden }) => hidden)")
         .await
         .unwrap();
+    // The first letter of its name stands in its place, and is not read out.
+    let glyphs = "[...document.querySelectorAll('#wallets label')].map((label) => {
+        const { content, display, width } = getComputedStyle(label, '::before');
+        return [content, display !== 'none' && width === '24px'];
+    })";
+    let expected = json!([["\"T\" / \"\"", true], ["\"F\" / \"\"", true]]);
+    assert_eq!(person.evaluate(glyphs).await.unwrap(), expected);
     assert!(person.shows("#wallets input").await, "two are a choice");
     market.sold(0).await;
     person.behaved();
@@ -215,7 +225,9 @@ async fn two_wallets_of_one_name_are_told_apart(stack: Stack) {
     let announce = "addEventListener('eip6963:announceProvider', ({ detail: { info, provider } }) => {
         if (info.impostor) return;
         const tell = (info, provider) => dispatchEvent(new CustomEvent('eip6963:announceProvider', { detail: { info, provider } }));
-        tell({ ...info, uuid: 'another', rdns: 'test.impostor', impostor: true }, { request: async () => null });
+        // With a character that nobody sees.
+        const name = info.name + '\u{200b}';
+        tell({ ...info, name, uuid: 'another', rdns: 'test.impostor', impostor: true }, { request: async () => null });
         // The same wallet, under another id.
         tell({ ...info, uuid: 'once more', impostor: true }, provider);
     }, true);";
