@@ -126,6 +126,8 @@ fn demo(args: &ArgMatches) -> Result<(), String> {
         options.push("--remote".to_owned());
     }
     if args.get_flag("serve") {
+        // The line that it prints for another terminal is to work at once.
+        cargo(&tools, &["build", "--locked", "-p", "x402-examples", "--bin", "pay"], &[])?;
         options.push("--serve".to_owned());
     }
     become_cargo(&tools, &["run", "--locked", "-p", "x402-examples", "--bin", "demo", "--"], &options)

@@ -127,7 +127,8 @@ async fn demo(options: &Options) -> anyhow::Result<()> {
 
 fn say_what_is_next(framework: &str) {
     println!("pay by hand:             cargo xtask demo --framework {framework} --serve");
-    println!("another framework:       cargo xtask demo --framework axum|actix|poem|tower");
+    let another = if framework == "actix" { "axum" } else { "actix" };
+    println!("another framework:       cargo xtask demo --framework {another}");
     println!("pay in a browser:        cargo xtask newspaper");
     println!("this service's code:     examples/src/services/{framework}.rs");
     println!("a service of your own:   README.md");
@@ -157,8 +158,7 @@ struct Paid {
 
 impl Paid {
     fn show(&self) {
-        println!("< HTTP/1.1 200 OK");
-        println!("< {}", self.body.trim());
+        println!("the client was answered 200 OK: {}", self.body.trim());
         self.show_receipt();
     }
 
