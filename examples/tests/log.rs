@@ -106,12 +106,18 @@ async fn the_services_log_as_they_are_told_and_no_payment() {
 
 #[tokio::test]
 async fn a_rust_log_that_cannot_be_read_ends_the_start() {
-    for (name, program) in SERVICES {
+    let others = [
+        ("grpc", env!("CARGO_BIN_EXE_grpc")),
+        ("newspaper", env!("CARGO_BIN_EXE_newspaper")),
+        ("demo", env!("CARGO_BIN_EXE_demo")),
+    ];
+    for (name, program) in SERVICES.into_iter().chain(others) {
         let mut service = Command::new(program);
         service.env_clear().env("RUST_LOG", "a=b=c").env("PAY_TO", "0x1").env("PORT", "0").kill_on_drop(true);
         let output = soon(service.output()).await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{name}: {said}");
         assert!(said.contains("RUST_LOG is \"a=b=c\": expected directives like"), "{name}: {said}");
+        assert!(output.stdout.is_empty(), "{name} begins its work");
     }
 }

@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
         remote: args.get_flag("remote"),
         serve: args.get_flag("serve"),
     };
-    match x402_examples::log("warn").and(demo(&options).await) {
+    match demo(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nThe demo failed: {error:#}");
@@ -58,6 +58,7 @@ async fn main() -> ExitCode {
 }
 
 async fn demo(options: &Options) -> anyhow::Result<()> {
+    x402_examples::log("warn")?;
     x402_tests::install_crypto();
     let (payer, payee) = (chain::payer(), chain::merchant());
     let Options { framework, remote, serve } = options;

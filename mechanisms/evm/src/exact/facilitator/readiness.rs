@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tracing::{Instrument, Span};
 use x402_core::facilitator::{FacilitatorError, FacilitatorErrorKind};
 
@@ -11,6 +14,9 @@ use super::ExactFacilitator;
 
 /// How long a failed look is believed: who asks without end makes no more calls than this allows.
 const BELIEVED: Duration = Duration::from_millis(250);
+
+/// How long a look may take. Endpoints have their own time; a store need not.
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(super) struct Readiness(Arc<watch::Sender<State>>);
@@ -72,8 +78,12 @@ impl ExactFacilitator {
     }
 
     async fn look_whether_ready(&self) -> Result<(), FacilitatorError> {
-        self.check().await?;
-        self.recover().await
+        let look = async {
+            self.check().await?;
+            self.recover().await
+        };
+        let late = |_| Err(self.error("its endpoint or its store did not answer within a minute"));
+        timeout(LONGEST_LOOK, look).await.unwrap_or_else(late)
     }
 }
 
@@ -108,6 +118,6 @@ impl Drop for Look {
 fn broken() -> FacilitatorError {
     FacilitatorError::new(
         FacilitatorErrorKind::Internal,
-        "the look at the RPC endpoint broke off: it is looked at again",
+        "it broke off while it was looked at: it is looked at again",
     )
 }
