@@ -89,13 +89,16 @@ impl Process {
     }
 
     /// Sends the program a signal, like `STOP`. It arrives a moment later.
-    pub(crate) fn signal(&mut self, name: &str) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When the shell that keeps watch is gone.
+    pub fn signal(&mut self, name: &str) -> anyhow::Result<()> {
         let pipe = self.pipe.as_mut().context("the pipe is there until the end")?;
         Ok(writeln!(pipe, "{name}")?)
     }
 
     /// Waits until the program has ended by itself.
-    pub(crate) async fn ended(&mut self) {
+    pub async fn ended(&mut self) {
         while self.running.changed().await.is_ok() {}
     }
 

@@ -90,6 +90,16 @@ pub trait FacilitatorScheme: Send + Sync + 'static {
     /// The accounts it settles from.
     fn signers(&self) -> Vec<Address>;
 
+    /// Whether it can settle at all: asked each time somebody wants to know what is supported, so a scheme that found out
+    /// once answers at once, and one that could not looks again. What it takes up after a restart begins here.
+    ///
+    /// # Errors
+    /// Why it cannot, and what to do: its kinds are not offered meanwhile. Whoever runs the facilitator reads it, callers do
+    /// not.
+    fn ready(&self) -> impl Future<Output = Result<(), FacilitatorError>> + Send {
+        async { Ok(()) }
+    }
+
     /// Whether the payment would settle.
     fn verify(
         &self,
@@ -280,6 +290,10 @@ impl FacilitatorScheme for AnyFacilitatorScheme {
         self.0.signers()
     }
 
+    async fn ready(&self) -> Result<(), FacilitatorError> {
+        self.0.ready().await
+    }
+
     async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
         self.0.verify(payment).await
     }
@@ -306,6 +320,7 @@ trait ErasedFacilitatorScheme: Send + Sync {
     fn networks(&self) -> NetworkPattern;
     fn kinds(&self) -> Vec<SupportedKind>;
     fn signers(&self) -> Vec<Address>;
+    fn ready(&self) -> BoxFuture<'_, Result<(), FacilitatorError>>;
     fn verify<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>>;
     fn settle<'a>(
         &'a self,
@@ -334,6 +349,10 @@ impl<S: FacilitatorScheme> ErasedFacilitatorScheme for S {
 
     fn signers(&self) -> Vec<Address> {
         FacilitatorScheme::signers(self)
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), FacilitatorError>> {
+        Box::pin(FacilitatorScheme::ready(self))
     }
 
     fn verify<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Result<VerifyResponse, FacilitatorError>> {

@@ -42,6 +42,11 @@ const fn chain(
 }
 
 impl Chain {
+    /// All that are known.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
+        CHAINS.iter()
+    }
+
     /// The chain of this name.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         CHAINS.iter().find(|chain| chain.name == name)

@@ -1,26 +1,11 @@
-//! The binary's settings, from the environment.
+//! The binary's settings, from the [variables](crate::variables) of the environment.
 //!
-//! | Variable | Default | |
-//! |---|---|---|
-//! | `HOST` | `127.0.0.1` | the address to listen on; anybody who reaches it settles on the signer's gas |
-//! | `PORT` | `8090` | the port; 0 is any free one |
-//! | `EVM_PRIVATE_KEY` | required | pays the gas: 64 hex digits, with or without `0x` |
-//! | `EVM_NETWORKS` | `base,base-sepolia` | names or CAIP-2 ids, separated by commas |
-//! | `EVM_RPC_URL_<NAME>` | Alchemy, Infura, public | a chain's node: `EVM_RPC_URL_BASE_SEPOLIA`, `EVM_RPC_URL_EIP155_31337`; or several separated by commas, the preferred one first |
-//! | `EVM_ASSETS` | none | tokens to settle beside the known ones: addresses separated by commas, on every network; or `any`, which runs every stranger's contract on the signer's gas |
-//! | `EVM_MIN_AMOUNT_<NAME>` | `0.001` of a known token, else one unit | the least a payment on this chain must be: `USDC=0.0005` for a known token, in whole tokens, or `0x…=500` for any, in atomic units; several separated by commas |
-//! | `EVM_MAX_GAS` | `500000` | the most gas a settlement may take: a smart wallet's check runs on the signer's gas |
-//! | `ALCHEMY_API_KEY`, `INFURA_API_KEY` | none | accounts to reach the chains through |
-//! | `SETTLEMENT_RECEIPT_TIMEOUT_MS` | `45000` | how long a settlement waits for its receipt |
-//! | `STORE_URL` | `memory:` | where what was sent is written down, so that a restart knows of it: `redis://host/`, `postgres://user@host/database`, or `memory:`, which forgets |
-//! | `RUST_LOG` | `info` | what is logged, to stderr; of libraries no more than `info`, since what they log beyond it has payments in it |
-//!
-//! An empty variable is an unset one. A value that is wrong ends the start.
+//! An empty variable is an unset one. A value that is wrong ends the start, and all that are wrong are told at once.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use alloy::{primitives::Address, signers::local::PrivateKeySigner};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Error, anyhow, bail};
 use url::Url;
 use x402_core::{
     amount::Amount,
@@ -29,7 +14,7 @@ use x402_core::{
     price::Price,
 };
 
-use crate::chains::Chain;
+use crate::{chains::Chain, variables::nearest};
 
 pub(crate) struct Config {
     pub(crate) host: String,
@@ -83,42 +68,49 @@ pub(crate) fn environment(name: &str) -> anyhow::Result<Option<String>> {
 }
 
 impl Config {
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// The variable that is wrong, and what was expected.
-    pub(crate) fn read(lookup: Lookup<'_>) -> anyhow::Result<Self> {
-        let host = lookup("HOST")?.unwrap_or_else(|| "127.0.0.1".to_owned());
-        let port = match lookup("PORT")? {
-            None => 8090,
-            Some(text) => text.parse().ok().with_context(|| {
-                format!("PORT is {text:?}: expected a number from 0 (any free port) to 65535")
-            })?,
-        };
-        let receipt_timeout = match lookup("SETTLEMENT_RECEIPT_TIMEOUT_MS")? {
-            None => 45_000,
-            Some(text) => text.parse().ok().filter(|ms| (1..=3_600_000).contains(ms)).with_context(|| {
-                format!(
-                    "SETTLEMENT_RECEIPT_TIMEOUT_MS is {text:?}: expected milliseconds from 1 to 3600000, like 45000"
-                )
-            })?,
-        };
-        let signer = signer(lookup)?;
-        let chains = chains(lookup)?;
-        let assets = assets(lookup)?;
-        let max_gas = max_gas(lookup)?;
-        let store = store(lookup)?;
-        Ok(Self {
-            host,
-            port,
-            signer,
-            chains,
-            assets,
-            max_gas,
-            receipt_timeout: Duration::from_millis(receipt_timeout),
-            store,
+    /// Reads the settings. `None` when something is wrong: then it is among the faults, with what was expected.
+    pub(crate) fn read(lookup: Lookup<'_>, faults: &mut Vec<Error>) -> Option<Self> {
+        let host = fault(faults, lookup("HOST"));
+        let port = fault(faults, port(lookup));
+        let receipt_timeout = fault(faults, receipt_timeout(lookup));
+        let signer = fault(faults, signer(lookup));
+        let chains = chains(lookup, faults);
+        let assets = fault(faults, assets(lookup));
+        let max_gas = fault(faults, max_gas(lookup));
+        let store = fault(faults, store(lookup));
+        Some(Self {
+            host: host?.unwrap_or_else(|| "127.0.0.1".to_owned()),
+            port: port?,
+            signer: signer?,
+            chains: chains?,
+            assets: assets?,
+            max_gas: max_gas?,
+            receipt_timeout: receipt_timeout?,
+            store: store?,
         })
     }
+}
+
+/// What was read, or one more fault.
+fn fault<T>(faults: &mut Vec<Error>, read: anyhow::Result<T>) -> Option<T> {
+    read.map_err(|error| faults.push(error)).ok()
+}
+
+fn port(lookup: Lookup<'_>) -> anyhow::Result<u16> {
+    let Some(text) = lookup("PORT")? else { return Ok(8090) };
+    text.parse()
+        .ok()
+        .with_context(|| format!("PORT is {text:?}: expected a number from 0 (any free port) to 65535"))
+}
+
+fn receipt_timeout(lookup: Lookup<'_>) -> anyhow::Result<Duration> {
+    let Some(text) = lookup("SETTLEMENT_RECEIPT_TIMEOUT_MS")? else { return Ok(Duration::from_secs(45)) };
+    let milliseconds = text.parse().ok().filter(|ms| (1..=3_600_000).contains(ms));
+    milliseconds.map(Duration::from_millis).with_context(|| {
+        format!(
+            "SETTLEMENT_RECEIPT_TIMEOUT_MS is {text:?}: expected milliseconds from 1 to 3600000, like 45000"
+        )
+    })
 }
 
 fn signer(lookup: Lookup<'_>) -> anyhow::Result<PrivateKeySigner> {
@@ -217,25 +209,38 @@ fn minimum(network: &Network, item: &str) -> Option<(Address, Amount)> {
     Some((asset(token.address.as_str())?, amount.to_amount(token.decimals).ok()?))
 }
 
-fn chains(lookup: Lookup<'_>) -> anyhow::Result<Vec<EvmChain>> {
-    let list = lookup("EVM_NETWORKS")?.unwrap_or_else(|| "base,base-sepolia".to_owned());
-    let mut chains = Vec::new();
+fn chains(lookup: Lookup<'_>, faults: &mut Vec<Error>) -> Option<Vec<EvmChain>> {
+    let list = fault(faults, lookup("EVM_NETWORKS"))?.unwrap_or_else(|| "base,base-sepolia".to_owned());
+    let (mut chains, mut complete) = (Vec::new(), true);
     let mut seen = BTreeSet::new();
     for item in list.split(',').map(|item| item.trim().to_ascii_lowercase()).filter(|item| !item.is_empty()) {
-        let Some(network) = network(&item) else {
-            tracing::warn!(network = ?item, "EVM_NETWORKS names an unknown network, which is skipped");
-            continue;
-        };
-        if seen.insert(network.clone()) {
-            chains.push(evm_chain(lookup, network)?);
+        let network = fault(faults, network(&item).with_context(|| unknown_network(&item)));
+        match network {
+            Some(network) if !seen.insert(network.clone()) => {}
+            Some(network) => match fault(faults, evm_chain(lookup, network)) {
+                Some(chain) => chains.push(chain),
+                None => complete = false,
+            },
+            None => complete = false,
         }
     }
-    ensure!(
-        !chains.is_empty(),
-        "EVM_NETWORKS is {list:?} and names no known network: expected names like `base,base-sepolia` or CAIP-2 \
-         ids like `eip155:8453`"
-    );
-    Ok(chains)
+    if complete && chains.is_empty() {
+        let expected = "expected names like `base,base-sepolia` or CAIP-2 ids like `eip155:8453`";
+        faults.push(anyhow!("EVM_NETWORKS is {list:?} and names no network: {expected}"));
+        complete = false;
+    }
+    complete.then_some(chains)
+}
+
+fn unknown_network(item: &str) -> String {
+    let names = || Chain::all().map(|chain| chain.name);
+    let meant = nearest(item, names().map(str::to_owned));
+    let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean {meant}?)"));
+    format!(
+        "EVM_NETWORKS names {item:?}, which is no known EVM network{meant}: expected one of {}, or an id like \
+         `eip155:8453`",
+        names().collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn network(item: &str) -> Option<Network> {
@@ -247,10 +252,34 @@ fn network(item: &str) -> Option<Network> {
     network.evm_chain_id().map(Network::evm)
 }
 
+impl EvmChain {
+    /// What a network is called here.
+    fn name_of(network: &Network) -> String {
+        let known = Chain::of(network).map(|chain| chain.name);
+        known.or(network.v1_name()).unwrap_or(network.as_str()).to_owned()
+    }
+
+    /// How the variables of a network of this name, or with this id, end.
+    pub(crate) fn suffix(name: &str) -> String {
+        name.to_ascii_uppercase().replace(['-', ':'], "_")
+    }
+
+    /// The network whose variables end so.
+    pub(crate) fn of_suffix(suffix: &str) -> Option<Network> {
+        let name = suffix.to_ascii_lowercase().replace('_', "-");
+        let network = match name.strip_prefix("eip155-") {
+            Some(id) => network(&format!("eip155:{id}")),
+            None => network(&name),
+        }?;
+        let suffixes = [&Self::name_of(&network), network.as_str()].map(Self::suffix);
+        suffixes.iter().any(|known| known == suffix).then_some(network)
+    }
+}
+
 fn evm_chain(lookup: Lookup<'_>, network: Network) -> anyhow::Result<EvmChain> {
     let known = Chain::of(&network);
-    let name = known.map(|chain| chain.name).or(network.v1_name()).unwrap_or(network.as_str()).to_owned();
-    let suffix = |name: &str| name.to_ascii_uppercase().replace(['-', ':'], "_");
+    let name = EvmChain::name_of(&network);
+    let suffix = EvmChain::suffix;
     let by_name = format!("EVM_RPC_URL_{}", suffix(&name));
     let by_id = format!("EVM_RPC_URL_{}", suffix(network.as_str()));
     let own =
@@ -281,6 +310,7 @@ fn evm_chain(lookup: Lookup<'_>, network: Network) -> anyhow::Result<EvmChain> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variables::{VARIABLES, Variable, help, ignored};
 
     #[test]
     fn a_store_is_named_by_its_url() {
@@ -306,7 +336,11 @@ mod tests {
             let value = set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
             Ok(value.or_else(|| (name == "EVM_PRIVATE_KEY").then(|| KEY.to_owned())))
         };
-        Config::read(&lookup).map_err(|error| format!("{error:#}"))
+        let mut faults = Vec::new();
+        let config = Config::read(&lookup, &mut faults);
+        assert_eq!(config.is_some(), faults.is_empty());
+        let faults: Vec<_> = faults.iter().map(|error| format!("{error:#}")).collect();
+        config.ok_or_else(|| faults.join("\n"))
     }
 
     fn urls(set: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -339,7 +373,7 @@ mod tests {
 
     #[test]
     fn nodes_are_found_in_order() {
-        let networks = ("EVM_NETWORKS", " Base-Sepolia,eip155:84532, nowhere ,polygon-amoy,eip155:31337,");
+        let networks = ("EVM_NETWORKS", " Base-Sepolia,eip155:84532, ,polygon-amoy,eip155:31337,");
         let dev = ("EVM_RPC_URL_EIP155_31337", "http://127.0.0.1:8545");
         let local = ("EVM_RPC_URL_BASE_SEPOLIA", "http://localhost:1/x");
         let several = ("EVM_RPC_URL_BASE_SEPOLIA", " http://localhost:1/x, https://node.example.com ,");
@@ -418,6 +452,8 @@ mod tests {
             ("EVM_PRIVATE_KEY", "0x0000000000000000000000000000000000000000000000000000000000000000"),
             ("EVM_PRIVATE_KEY", "secretsecretsecretsecretsecretsecretsecretsecretsecretsecretsecr"),
             ("EVM_NETWORKS", "nowhere, , solana"),
+            ("EVM_NETWORKS", "base,bse-sepolia"),
+            ("EVM_NETWORKS", "eip155:0x1"),
             ("EVM_NETWORKS", ","),
             ("EVM_ASSETS", "USDC"),
             ("EVM_ASSETS", "any,0x036cbd53842c5426634e7929541ec2318f3dcf7e"),
@@ -447,5 +483,91 @@ mod tests {
         }
         let error = read(&[("EVM_NETWORKS", "eip155:31337")]).err().unwrap();
         assert!(error.contains("EVM_RPC_URL_EIP155_31337"), "{error}");
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let wrong = [
+            ("EVM_PRIVATE_KEY", "none"),
+            ("PORT", "http"),
+            ("EVM_NETWORKS", "bse,base,solana,polygon,eip155:31337"),
+            ("EVM_RPC_URL_BASE", "nowhere"),
+            ("EVM_MAX_GAS", "lots"),
+            ("STORE_URL", "file"),
+        ];
+        let error = read(&wrong).err().unwrap();
+        for part in [
+            "EVM_PRIVATE_KEY is not a private key",
+            "PORT is",
+            "names \"bse\", which is no known EVM network (did you mean base?)",
+            "names \"solana\", which is no known EVM network: expected one of base, ",
+            "EVM_RPC_URL_BASE",
+            "EVM_RPC_URL_EIP155_31337 is not set",
+            "EVM_MAX_GAS",
+            "STORE_URL",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert_eq!(error.lines().count(), 8, "{error}");
+    }
+
+    #[test]
+    fn every_variable_that_is_read_is_in_the_help() {
+        let asked = std::cell::RefCell::new(BTreeSet::new());
+        let lookup = |name: &str| {
+            asked.borrow_mut().insert(name.to_owned());
+            Ok((name == "EVM_PRIVATE_KEY").then(|| KEY.to_owned()))
+        };
+        assert!(Config::read(&lookup, &mut Vec::new()).is_some());
+        let mut asked = asked.into_inner();
+        asked.insert("RUST_LOG".to_owned());
+        let is_known = |name: &String| {
+            VARIABLES.iter().any(|known| match known.name.strip_suffix("<NAME>") {
+                Some(prefix) => name.starts_with(prefix),
+                None => name == known.name,
+            })
+        };
+        let unknown: Vec<_> = asked.iter().filter(|name| !is_known(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        for Variable { name, default, .. } in VARIABLES {
+            let prefix = name.trim_end_matches("<NAME>");
+            assert!(asked.iter().any(|asked| asked.starts_with(prefix)), "{name} is not read");
+            assert!(help().contains(&format!("  {name} [")), "{name}");
+            // What is said to be the default reads as nothing does.
+            if let (Some(default), true) = (default, ["HOST", "PORT", "EVM_NETWORKS"].contains(name)) {
+                let (said, unsaid) = (read(&[(*name, *default)]).unwrap(), read(&[]).unwrap());
+                assert_eq!((&said.host, said.port), (&unsaid.host, unsaid.port));
+                assert_eq!(said.chains, unsaid.chains);
+            }
+        }
+    }
+
+    #[test]
+    fn a_variable_that_would_be_ignored_is_told() {
+        let config = read(&[]).unwrap();
+        let told = |name: &str| ignored([name.to_owned()].into_iter(), Some(&config.chains)).pop();
+        for known in
+            ["EVM_PRIVATE_KEY", "EVM_RPC_URL_BASE", "EVM_MIN_AMOUNT_EIP155_84532", "PATH", "STORE_UR"]
+        {
+            assert_eq!(told(known), None, "{known}");
+        }
+        for (name, words) in [
+            ("EVM_RPC_URL_BASE_SEPOILA", "did you mean EVM_RPC_URL_BASE_SEPOLIA?"),
+            ("EVM_MIN_AMOUNT_BSE", "did you mean EVM_MIN_AMOUNT_BASE?"),
+            ("EVM_RPC_URLS_BASE", "did you mean EVM_RPC_URL_BASE?"),
+            ("EVM_NETWORK", "did you mean EVM_NETWORKS?"),
+            ("evm_private_key", "did you mean EVM_PRIVATE_KEY?"),
+            ("EVM_RPC_URL_", "--help"),
+            ("EVM_SOMETHING_ELSE", "--help"),
+            ("EVM_RPC_URL_POLYGON", "EVM_NETWORKS does not name eip155:137"),
+            ("EVM_RPC_URL_EIP155_31337", "EVM_NETWORKS does not name eip155:31337"),
+        ] {
+            assert!(
+                told(name).is_some_and(|told| told.contains(name) && told.contains(words)),
+                "{name}: {:?}",
+                told(name)
+            );
+        }
+        assert_eq!(ignored(["EVM_RPC_URL_POLYGON".to_owned()].into_iter(), None), [] as [&str; 0]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | Request | Answer |
 //! |---|---|
+//! | `GET /` | what this is: name, version, endpoints, networks |
 //! | `GET /supported` | the kinds of payment |
 //! | `POST /verify` | `isValid`; a refusal is a 200 |
 //! | `POST /settle` | `success`; a refusal is a 200 |
@@ -26,15 +27,21 @@
 //! headers, and open as many connections as it likes. Put a proxy with authentication, rate and connection limits and
 //! time-outs for headers in front of it.
 
-mod guard;
+//!
+//! Each request leaves a line in the log, at `info`: method, path, status, milliseconds, and of a payment its network, payer
+//! and outcome. Nothing that was signed is logged.
 
-use std::{future::IntoFuture, io, pin::pin, sync::Arc, time::Duration};
+mod guard;
+mod line;
+
+use std::{collections::BTreeSet, future::IntoFuture, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, FromRequest, Request, State},
     http::{HeaderMap, StatusCode},
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -110,11 +117,13 @@ pub async fn serve(
 
 fn routes(api: Arc<Api>) -> Router {
     Router::new()
+        .route("/", get(about))
         .route("/supported", get(supported))
         .route("/verify", post(verify))
         .route("/settle", post(settle))
         .route("/health", get(async || Json(json!({ "status": "ok" }))))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(line::log))
         .with_state(api)
 }
 
@@ -182,10 +191,40 @@ impl Drop for Settling {
     }
 }
 
+/// What a person sees who opens the URL in a browser.
+async fn about(State(api): State<Arc<Api>>) -> Response {
+    let supported = api.facilitator.supported().await;
+    let networks: BTreeSet<_> = supported
+        .iter()
+        .flat_map(|supported| &supported.kinds)
+        .map(|kind| kind.network.to_string())
+        .collect();
+    let mut body = json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": "An x402 facilitator: it verifies payments and settles them on chain.",
+        "endpoints": {
+            "GET /supported": "the kinds of payment that are settled here",
+            "POST /verify": "whether a payment would settle",
+            "POST /settle": "settles a payment",
+            "GET /health": "whether this process answers",
+        },
+        "networks": networks,
+    });
+    if let Err(error) = supported {
+        tracing::warn!(%error, "what is supported is not known");
+        body["error"] = NOT_KNOWN.into();
+    }
+    Json(body).into_response()
+}
+
+/// Why nothing is supported is for whoever runs this: it names the chains' endpoints.
+const NOT_KNOWN: &str = "nothing can be settled at the moment: the facilitator's log says why";
+
 async fn supported(State(api): State<Arc<Api>>) -> Response {
     match api.facilitator.supported().await {
         Ok(supported) => Json(wire::encode_supported(&supported)).into_response(),
-        Err(error) => unavailable(&error),
+        Err(error) => unavailable(&error, NOT_KNOWN),
     }
 }
 
@@ -194,10 +233,15 @@ async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
         Ok(payment) => payment,
         Err(bad) => return bad.answer(|reason| json!({ "isValid": false, "invalidReason": reason })),
     };
-    match api.facilitator.verify(&payment).await {
-        Ok(answer) => Json(wire::verify_response(&answer)).into_response(),
-        Err(error) => unavailable(&error),
-    }
+    let mut about = line::About::new(&payment);
+    let response = match api.facilitator.verify(&payment).await {
+        Ok(answer) => {
+            about.verified(&answer);
+            Json(wire::verify_response(&answer)).into_response()
+        }
+        Err(error) => unavailable(&error, &error.to_string()),
+    };
+    about.on(response)
 }
 
 async fn settle(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -215,10 +259,15 @@ async fn settle(State(api): State<Arc<Api>>, request: Request) -> Response {
         }
     };
     let version = asked.payment.payload.version;
-    match api.settle(asked).await {
-        Ok(answer) => Json(wire::settle_response(version, &answer)).into_response(),
-        Err(error) => unavailable(&error),
-    }
+    let mut about = line::About::new(&asked.payment);
+    let response = match api.settle(asked).await {
+        Ok(answer) => {
+            about.settled(&answer);
+            Json(wire::settle_response(version, &answer)).into_response()
+        }
+        Err(error) => unavailable(&error, &error.to_string()),
+    };
+    about.on(response)
 }
 
 /// A request that is none of the protocol.
@@ -283,15 +332,15 @@ fn lacks_a_part(body: &[u8]) -> bool {
     ["paymentPayload", "paymentRequirements"].iter().any(|part| request.get(*part).is_none_or(Value::is_null))
 }
 
-/// The error's own words. What lies beneath it may name a chain endpoint with its key: that goes nowhere.
-fn unavailable(error: &FacilitatorError) -> Response {
+/// In these words. What lies beneath the error may name a chain endpoint with its key: that goes nowhere.
+fn unavailable(error: &FacilitatorError, words: &str) -> Response {
     tracing::warn!(%error, "the facilitator did not do its work");
     let status = match error.kind() {
         Kind::Unreachable | Kind::NotActed => StatusCode::SERVICE_UNAVAILABLE,
         Kind::NoAnswer | Kind::BadAnswer | Kind::Rejected => StatusCode::BAD_GATEWAY,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let mut body = json!({ "error": error.to_string() });
+    let mut body = json!({ "error": words });
     if error.kind() == Kind::NotActed {
         body["notActed"] = true.into();
     }

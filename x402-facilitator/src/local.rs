@@ -1,8 +1,14 @@
 //! A facilitator in this process.
 
-use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use x402_core::{
     facilitator::{Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest},
     guard::within,
@@ -15,11 +21,18 @@ use x402_core::{
 /// How long hooks may take.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a scheme may take to say whether it can settle. One that takes longer keeps no other waiting.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A facilitator made of schemes, in this process.
 ///
 /// A payment goes to a scheme by the version it speaks and by the scheme and network of the requirements it is
 /// held against; a scheme for that very network comes before one for every network of its kind, and of two
 /// equals the one added first is asked. What the payload itself says it is for is for the scheme to check.
+///
+/// A scheme that cannot settle, since its chain's endpoint does not answer or serves another chain, is left out of what is
+/// [`supported`](Facilitator::supported), with a warning, and looked at again whenever somebody asks. The others go on;
+/// where none can settle, that is an error. A scheme that could settle once stays: a moment's silence takes no network away.
 ///
 /// Hooks are called around every payment, in the order they were added. What a failure hook recovers is answered
 /// as it is: no further hook sees it. A scheme that panics has failed within, and nothing else with it. A hook that panics,
@@ -41,6 +54,41 @@ struct Registered {
     scheme: AnyFacilitatorScheme,
     networks: NetworkPattern,
     versions: Vec<Version>,
+    /// Why it could not settle when it was asked last.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Registered {
+    /// Asks whether it can settle. Says in the log what has changed.
+    async fn look(&self) {
+        let answer = within(READY_TIMEOUT, self.scheme.ready()).await;
+        let now = match answer {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(failure) => {
+                Some(format!("{}: the scheme was asked whether it can settle, and {failure}", self.networks))
+            }
+        };
+        let mut known = self.trouble();
+        let (scheme, networks) = (self.scheme.scheme(), &self.networks);
+        match &now {
+            Some(error) if known.as_ref() != Some(error) => {
+                tracing::warn!(scheme, %networks, error, "cannot settle, and is not offered until it can");
+            }
+            None if known.is_some() => tracing::info!(scheme, %networks, "can settle again, and is offered"),
+            _ => {}
+        }
+        *known = now;
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        // Nothing behind this lock is left half-done by a panic.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn can_settle(&self) -> bool {
+        self.trouble().is_none()
+    }
 }
 
 impl LocalFacilitator {
@@ -64,7 +112,8 @@ impl LocalFacilitator {
         }
         let versions = scheme.kinds().into_iter().map(|kind| kind.version).collect();
         let networks = scheme.networks();
-        self.schemes.push(Registered { scheme: AnyFacilitatorScheme::new(scheme), networks, versions });
+        let scheme = AnyFacilitatorScheme::new(scheme);
+        self.schemes.push(Registered { scheme, networks, versions, trouble: Mutex::default() });
         self
     }
 
@@ -136,10 +185,17 @@ impl LocalFacilitator {
 
 impl Facilitator for LocalFacilitator {
     async fn supported(&self) -> Result<Supported, FacilitatorError> {
+        join_all(self.schemes.iter().map(Registered::look)).await;
+        if !self.schemes.is_empty() && !self.schemes.iter().any(Registered::can_settle) {
+            let troubles: Vec<_> = self.schemes.iter().filter_map(|it| it.trouble().clone()).collect();
+            return Err(FacilitatorError::new(Kind::Unreachable, troubles.join("; ")));
+        }
         let mut kinds: Vec<SupportedKind> = Vec::new();
         let mut signers: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for Registered { scheme, networks, .. } in &self.schemes {
-            for kind in scheme.kinds() {
+        for Registered { scheme, networks, .. } in self.schemes.iter().filter(|it| it.can_settle()) {
+            // A kind is offered by the scheme that its payments go to.
+            let own = |kind: &SupportedKind| self.registered(kind).is_some_and(Registered::can_settle);
+            for kind in scheme.kinds().into_iter().filter(own) {
                 let same = |other: &SupportedKind| {
                     (other.version, &other.scheme, &other.network)
                         == (kind.version, &kind.scheme, &kind.network)

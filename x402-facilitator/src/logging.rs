@@ -13,19 +13,23 @@ use tracing_subscriber::{
     EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::config::environment;
+use crate::config::Lookup;
 
 /// What the names of our crates begin with, and those of no library.
 const OURS: &str = "x402_";
 
-/// Begins to log.
-pub(crate) fn to_stderr() -> anyhow::Result<()> {
-    let directives = environment("RUST_LOG")?.unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(&directives).with_context(|| {
+/// What RUST_LOG asks for.
+pub(crate) fn filter(lookup: Lookup<'_>) -> anyhow::Result<EnvFilter> {
+    let directives = lookup("RUST_LOG")?.unwrap_or_else(|| "info".to_owned());
+    EnvFilter::try_new(&directives).with_context(|| {
         format!(
             "RUST_LOG is {directives:?}: expected directives like `info` or `info,x402_facilitator=debug`"
         )
-    })?;
+    })
+}
+
+/// Begins to log.
+pub(crate) fn to_stderr(filter: EnvFilter) {
     let asks_for_more = filter.max_level_hint().is_some_and(|level| level > LevelFilter::INFO);
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry().with(lines.with_filter(filter_fn(holds_no_payment))).with(filter).init();
@@ -34,7 +38,6 @@ pub(crate) fn to_stderr() -> anyhow::Result<()> {
             "beyond `info` only the crates of x402 are logged: what libraries say there has payments in it"
         );
     }
-    Ok(())
 }
 
 fn holds_no_payment(metadata: &Metadata<'_>) -> bool {

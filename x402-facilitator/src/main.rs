@@ -3,19 +3,25 @@
 mod chains;
 mod config;
 mod logging;
+mod variables;
 
 use std::{
+    env,
     fmt::Display,
     io::{self, Write},
     net::SocketAddr,
+    pin::pin,
+    process::ExitCode,
     time::Duration,
 };
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use clap::Command;
+use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
 use x402_core::{
     asset::{TransferMethod, tokens_of},
     network::Network,
+    scheme::FacilitatorScheme,
     store::{AnyClaimStore, MemoryStore, StoreError},
 };
 use x402_evm::exact::ExactFacilitator;
@@ -27,16 +33,77 @@ use config::{Assets, Config, EvmChain, Store, environment};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    logging::to_stderr()?;
-    let config = Config::read(&environment)?;
+/// A wrong argument or variable, as clap says it, too.
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    // Answers `--help`, `--version` and whatever else it is given, and ends the process.
+    Command::new(env!("CARGO_PKG_NAME"))
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("An x402 facilitator: verifies payments over HTTP and settles them on EVM chains.")
+        .after_help(variables::help())
+        .get_matches();
+    let mut faults = Vec::new();
+    let filter = logging::filter(&environment).map_err(|error| faults.push(error)).ok();
+    let config = Config::read(&environment, &mut faults);
+    let names = env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let ignored = variables::ignored(names, config.as_ref().map(|config| config.chains.as_slice()));
+    let (Some(config), Some(filter)) = (config, filter) else {
+        say_faults(&faults, &ignored);
+        return ExitCode::from(BAD_USAGE);
+    };
+    logging::to_stderr(filter);
+    for words in ignored {
+        tracing::warn!("{words}");
+    }
+    let outcome = Runtime::new().context("no Tokio runtime").and_then(|runtime| {
+        let outcome = runtime.block_on(run(&config));
+        // Nothing of ours is left to wait for; a look-up of a host's name may take minutes.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::ByForce) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("x402-facilitator: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// All that is wrong with the environment.
+fn say_faults(faults: &[anyhow::Error], ignored: &[String]) {
+    say("x402-facilitator: it does not start, since its environment is wrong:");
+    for error in faults {
+        say(&format!("  - {error:#}"));
+    }
+    for words in ignored {
+        say(&format!("  - {words}"));
+    }
+    say("`x402-facilitator --help` lists every variable.");
+}
+
+fn say(line: &str) {
+    // Whoever closed stderr does not want to hear it.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// How it came to an end.
+enum Ended {
+    /// All settlements that had begun are done.
+    Stopped,
+    /// By a second signal.
+    ByForce,
+}
+
+async fn run(config: &Config) -> anyhow::Result<Ended> {
     // Whatever speaks TLS here speaks it with ring; nobody else has installed a provider before `main`.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
     let store = store(&config.store).await.context("the store of STORE_URL cannot be used")?;
-    let facilitator = facilitator(&config, &store)?;
-    let shutdown = Signals::listen()?;
+    let facilitator = facilitator(config, &store)?;
+    let mut signals = Signals::listen()?;
     let listener = TcpListener::bind((config.host.as_str(), config.port))
         .await
         .with_context(|| format!("cannot listen on HOST {} and PORT {}", config.host, config.port))?;
@@ -46,9 +113,34 @@ async fn main() -> anyhow::Result<()> {
     writeln!(stdout, "x402-facilitator listening on http://{address}")?;
     stdout.flush()?;
 
-    http::serve(listener, facilitator, shutdown.first()).await?;
-    tracing::info!("stopped");
-    Ok(())
+    let (stop, stopping) = oneshot::channel::<()>();
+    let stopping = async {
+        let _ = stopping.await;
+    };
+    let mut serving = pin!(http::serve(listener, facilitator, stopping));
+    tokio::select! {
+        ended = &mut serving => {
+            ended?;
+            return Ok(Ended::Stopped);
+        }
+        () = signals.next() => {}
+    }
+    tracing::info!(
+        "stopping when the settlements that have begun are done; a second signal stops it at once"
+    );
+    let _ = stop.send(());
+    tokio::select! {
+        biased;
+        ended = &mut serving => {
+            ended?;
+            tracing::info!("stopped");
+            Ok(Ended::Stopped)
+        }
+        () = signals.next() => {
+            tracing::error!("stopped by force: settlements that had begun may be on chain all the same");
+            Ok(Ended::ByForce)
+        }
+    }
 }
 
 /// Whether others than this machine reach it.
@@ -113,25 +205,18 @@ fn facilitator(config: &Config, store: &AnyClaimStore) -> anyhow::Result<LocalFa
         tokio::spawn(async move {
             let say = |failure: Option<&str>| match failure {
                 Some(error) => {
-                    tracing::warn!(error, "payments cannot be settled until {variable} is right");
+                    tracing::warn!(
+                        error,
+                        "payments cannot be settled until this is right: {variable} names the endpoint"
+                    );
                 }
                 None => tracing::info!("the endpoint of {variable} is right"),
             };
-            let check = || {
+            let ready = || {
                 let node = node.clone();
-                async move { node.check().await }
+                async move { node.ready().await }
             };
-            until_right(check, tokio::time::sleep, say).await;
-            let say = |failure: Option<&str>| {
-                if let Some(error) = failure {
-                    tracing::warn!(error, "payments cannot be settled until the store answers");
-                }
-            };
-            let recover = || {
-                let node = node.clone();
-                async move { node.recover().await }
-            };
-            until_right(recover, tokio::time::sleep, say).await;
+            until_right(ready, tokio::time::sleep, say).await;
         });
         facilitator = facilitator.with(exact);
         tracing::info!(name, %network, signer = %config.signer.address(), "settling");
@@ -166,7 +251,7 @@ async fn until_right<C, E, P>(
     say(None);
 }
 
-/// The signals that end the process: the first one after the settlements that have begun, the second one at once.
+/// The signals that end the process.
 struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -199,18 +284,6 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-impl Signals {
-    async fn first(mut self) {
-        self.next().await;
-        tracing::info!("stopping when the settlements that have begun are done");
-        tokio::spawn(async move {
-            self.next().await;
-            tracing::error!("stopped by force: settlements that had begun may be on chain all the same");
-            std::process::exit(1);
-        });
     }
 }
 

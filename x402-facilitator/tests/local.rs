@@ -33,6 +33,16 @@ struct Scheme {
     versions: &'static [Version],
     mood: Mood,
     calls: Calls,
+    /// What it says when it is asked whether it can settle.
+    ready: Arc<Mutex<Ready>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Ready {
+    Yes,
+    No(&'static str),
+    Panics,
+    Hangs,
 }
 
 fn receipt(transaction: &str) -> Receipt {
@@ -48,7 +58,14 @@ fn receipt(transaction: &str) -> Receipt {
 impl Scheme {
     fn new(name: &'static str, networks: impl Into<NetworkPattern>, calls: &Calls) -> Self {
         let versions = &[Version::V1, Version::V2];
-        Self { name, networks: networks.into(), versions, mood: Mood::Good, calls: calls.clone() }
+        Self {
+            name,
+            networks: networks.into(),
+            versions,
+            mood: Mood::Good,
+            calls: calls.clone(),
+            ready: Arc::new(Mutex::new(Ready::Yes)),
+        }
     }
 
     fn log(&self, what: &str) -> Result<(), FacilitatorError> {
@@ -86,6 +103,16 @@ impl FacilitatorScheme for Scheme {
 
     fn signers(&self) -> Vec<Address> {
         vec![PAYER.parse().unwrap()]
+    }
+
+    async fn ready(&self) -> Result<(), FacilitatorError> {
+        let ready = *self.ready.lock().unwrap();
+        match ready {
+            Ready::Yes => Ok(()),
+            Ready::No(why) => Err(FacilitatorError::new(Kind::Internal, why)),
+            Ready::Panics => panic!("on purpose"),
+            Ready::Hangs => std::future::pending().await,
+        }
     }
 
     async fn verify(&self, _: &Payment) -> Result<VerifyResponse, FacilitatorError> {
@@ -315,4 +342,40 @@ async fn supported_lists_every_kind_once() {
         supported.signers.into_iter().collect::<Vec<_>>(),
         [("eip155:*".to_owned(), vec![PAYER.to_owned()])]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_settle_is_not_offered() {
+    let calls = Calls::default();
+    let (first, second) = (Scheme::new("exact", BASE, &calls), Scheme::new("exact", BASE_SEPOLIA, &calls));
+    // What an earlier scheme would be given is not offered by a later one.
+    let shadow = Scheme::new("exact", NetworkPattern::EVM, &calls);
+    let sepolia = second.ready.clone();
+    let facilitator = LocalFacilitator::new().with(first).with(second).with(shadow);
+    let offered = async || {
+        let kinds = facilitator.supported().await.unwrap().kinds;
+        kinds.into_iter().map(|kind| kind.network).collect::<Vec<_>>()
+    };
+    let both = [BASE, BASE, BASE_SEPOLIA, BASE_SEPOLIA];
+    assert_eq!(offered().await, both);
+    for trouble in [Ready::No("no chain"), Ready::Panics, Ready::Hangs, Ready::No("another chain")] {
+        *sepolia.lock().unwrap() = trouble;
+        let begun = tokio::time::Instant::now();
+        assert_eq!(offered().await, [BASE, BASE]);
+        assert!(begun.elapsed() <= std::time::Duration::from_secs(5), "it keeps the others waiting");
+        *sepolia.lock().unwrap() = Ready::Yes;
+        assert_eq!(offered().await, both, "it is looked at again");
+    }
+
+    let alone = Scheme::new("exact", BASE, &calls);
+    *alone.ready.lock().unwrap() = Ready::No("first");
+    let ready = alone.ready.clone();
+    let other = Scheme { ready: sepolia.clone(), ..Scheme::new("exact", BASE_SEPOLIA, &calls) };
+    *sepolia.lock().unwrap() = Ready::No("second");
+    let facilitator = LocalFacilitator::new().with(alone).with(other);
+    let error = facilitator.supported().await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Unreachable, "first; second"));
+    *ready.lock().unwrap() = Ready::Yes;
+    assert_eq!(facilitator.supported().await.unwrap().kinds.len(), 2);
+    assert!(LocalFacilitator::new().supported().await.unwrap().kinds.is_empty(), "nothing is no trouble");
 }

@@ -6,52 +6,33 @@
 mod tools;
 
 use std::{
+    convert::Infallible,
     env,
     ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
+use clap::{Arg, ArgAction, ArgMatches, Command as Cli};
 use tools::Tools;
 
-const USAGE: &str = "\
-cargo xtask demo [OPTIONS]    pay for a request on a local chain, and show every step
-                              --framework=axum|actix|poem|tower: to which of the examples; axum if not said
-                              --remote: through the facilitator's binary instead of the embedded one
-cargo xtask newspaper         open a newspaper on a local chain, to be read in a browser and paid with a wallet
-cargo xtask test [ARGS...]    install what the tests need, and run them all
-                              ARGS go to `cargo test`: a filter, or `-p x402-core`
-cargo xtask browser [OPTIONS] pay through the page in a real browser, on every framework
-                              --screenshots: write the pictures of docs/screenshots, too
-                              --firefox: instead, at night: the cases about buying, in Firefox
-                              --measure: instead, weigh the page and time its first paint, beside the published one
-cargo xtask race [--nightly]    one payment 64 times at once: on each framework, and at two instances
-cargo xtask crash [--nightly]   kill gate and facilitator at each state, and at random moments under load
-cargo xtask faults [--nightly]  break connections at each step of a payment, and restart stores under load
-                              each prints what it counted; --nightly: at length
-cargo xtask lint              rustfmt, clippy and docs, warnings are errors";
-
 fn main() -> ExitCode {
-    let mut args = env::args().skip(1);
-    let command = args.next();
-    let rest: Vec<String> = args.collect();
-    let outcome = match (command.as_deref(), rest.as_slice()) {
-        (Some("demo"), rest) if rest.iter().all(|arg| is_demo_option(arg)) => demo(rest),
-        (Some("newspaper"), []) => newspaper(),
-        (Some("test"), rest) => test(rest),
-        (Some("browser"), []) => browser(None),
-        (Some("browser"), [arg]) if arg == "--screenshots" => {
+    let args = cli().get_matches();
+    let outcome = match args.subcommand() {
+        Some(("demo", args)) => demo(args),
+        Some(("newspaper", _)) => newspaper(),
+        Some(("test", args)) => test(&words(args)),
+        Some(("browser", args)) if args.get_flag("screenshots") => {
             browser(Some(("X402_SCREENSHOTS", root().join("docs/screenshots").into_os_string())))
         }
-        (Some("browser"), [arg]) if arg == "--firefox" => firefox(),
-        (Some("browser"), [arg]) if arg == "--measure" => measure(),
-        (Some("race"), rest) if is_nightly(rest).is_some() => race(rest),
-        (Some(suite @ ("crash" | "faults")), rest) if is_nightly(rest).is_some() => outlive(suite, rest),
-        (Some("lint"), []) => lint(),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
+        Some(("browser", args)) if args.get_flag("firefox") => firefox(),
+        Some(("browser", args)) if args.get_flag("measure") => measure(),
+        Some(("browser", _)) => browser(None),
+        Some(("race", args)) => race(args.get_flag("nightly")),
+        Some((suite, args)) if ["crash", "faults"].contains(&suite) => {
+            outlive(suite, args.get_flag("nightly"))
         }
+        _ => lint(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,22 +43,99 @@ fn main() -> ExitCode {
     }
 }
 
-fn is_demo_option(arg: &str) -> bool {
-    let framework = arg.strip_prefix("--framework=");
-    arg == "--remote" || framework.is_some_and(|name| ["axum", "actix", "poem", "tower"].contains(&name))
+/// The commands and their options. What is none of them is answered with how it is used.
+fn cli() -> Cli {
+    let flag = |name| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let command = |name, about: &'static str| Cli::new(name).about(about);
+    let at_length = || flag("nightly").help("At length, as at night");
+    let framework = Arg::new("framework").long("framework").value_name("FRAMEWORK").default_value("axum");
+    let rest = Arg::new("ARGS").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true);
+    let one_of = ["firefox", "measure"];
+    Cli::new("cargo xtask")
+        .bin_name("cargo xtask")
+        .about("The project's commands. Each installs what it needs and is not there yet, and says so.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(
+            command("demo", "Pay for a request on a local chain, and show every step")
+                .arg(
+                    framework
+                        .value_parser(["axum", "actix", "poem", "tower"])
+                        .help("Whose example service is paid"),
+                )
+                .arg(
+                    flag("remote")
+                        .help("Settle through the facilitator's binary instead of an embedded facilitator"),
+                )
+                .arg(
+                    flag("serve")
+                        .help("Leave chain, facilitator and service running until Ctrl-C, to pay by hand"),
+                ),
+        )
+        .subcommand(command(
+            "newspaper",
+            "Open a newspaper on a local chain, to be read in a browser and paid with a wallet",
+        ))
+        .subcommand(
+            command("test", "Install what the tests need, and run them all")
+                .arg(rest.help("What goes to `cargo test`: a filter, or `-p x402-core`")),
+        )
+        .subcommand(
+            command("browser", "Pay through the page in a real browser, on every framework")
+                .arg(
+                    flag("screenshots")
+                        .conflicts_with_all(one_of)
+                        .help("Write the pictures of docs/screenshots, too"),
+                )
+                .arg(
+                    flag("firefox")
+                        .conflicts_with("measure")
+                        .help("Instead, at night: the cases about buying, in Firefox"),
+                )
+                .arg(
+                    flag("measure")
+                        .help("Instead, weigh the page and time its first paint, beside the published one"),
+                ),
+        )
+        .subcommand(
+            command("race", "One payment 64 times at once: on each framework, and at two instances")
+                .arg(at_length()),
+        )
+        .subcommand(
+            command("crash", "Kill gate and facilitator at each state, and at random moments under load")
+                .arg(at_length()),
+        )
+        .subcommand(
+            command("faults", "Break connections at each step of a payment, and restart stores under load")
+                .arg(at_length()),
+        )
+        .subcommand(command("lint", "rustfmt, clippy and docs, warnings are errors"))
 }
 
-fn demo(args: &[String]) -> Result<(), String> {
+fn words(args: &ArgMatches) -> Vec<String> {
+    args.get_many::<String>("ARGS").unwrap_or_default().cloned().collect()
+}
+
+fn demo(args: &ArgMatches) -> Result<(), String> {
     let tools = Tools::ready()?;
-    if args.iter().any(|arg| arg == "--remote") {
+    let mut options =
+        vec![format!("--framework={}", args.get_one::<String>("framework").map_or("axum", String::as_str))];
+    if args.get_flag("remote") {
         cargo(&tools, &["build", "--locked", "-p", "x402-facilitator", "--features", "bin"], &[])?;
+        options.push("--remote".to_owned());
     }
-    cargo(&tools, &["run", "--locked", "-p", "x402-examples", "--bin", "demo", "--"], args)
+    if args.get_flag("serve") {
+        // The line that it prints for another terminal is to work at once.
+        cargo(&tools, &["build", "--locked", "-p", "x402-examples", "--bin", "pay"], &[])?;
+        options.push("--serve".to_owned());
+    }
+    become_cargo(&tools, &["run", "--locked", "-p", "x402-examples", "--bin", "demo", "--"], &options)
 }
 
 fn newspaper() -> Result<(), String> {
     let tools = Tools::ready()?;
-    cargo(&tools, &["run", "--locked", "-p", "x402-examples", "--bin", "newspaper"], &[])
+    become_cargo(&tools, &["run", "--locked", "-p", "x402-examples", "--bin", "newspaper"], &[])
 }
 
 fn test(args: &[String]) -> Result<(), String> {
@@ -122,33 +180,24 @@ fn measure() -> Result<(), String> {
     cargo(&tools, &words, &[])
 }
 
-/// How `crash`, `faults` and `race` are to be run; `None` where that is no way to.
-fn is_nightly(args: &[String]) -> Option<bool> {
-    match args {
-        [] => Some(false),
-        [arg] if arg == "--nightly" => Some(true),
-        _ => None,
-    }
+fn race(nightly: bool) -> Result<(), String> {
+    suite("gate", "sixty_four_at_once", nightly)?;
+    suite("crash", "race::", nightly)
 }
 
-fn race(args: &[String]) -> Result<(), String> {
-    suite("gate", "sixty_four_at_once", args)?;
-    suite("crash", "race::", args)
-}
-
-fn outlive(name: &str, args: &[String]) -> Result<(), String> {
-    suite("crash", &format!("{name}::"), args)
+fn outlive(name: &str, nightly: bool) -> Result<(), String> {
+    suite("crash", &format!("{name}::"), nightly)
 }
 
 /// Runs those cases of a suite, built as `test` builds it.
-fn suite(name: &str, filter: &str, args: &[String]) -> Result<(), String> {
+fn suite(name: &str, filter: &str, nightly: bool) -> Result<(), String> {
     let tools = Tools::ready()?;
     tools.servers()?;
     // Cargo builds programs for the tests of their own package alone.
     let binary = ["build", "--locked", "--workspace", "--all-features", "--bin", "x402-facilitator"];
     cargo(&tools, &binary, &[])?;
     let words = ["test", "--locked", "--workspace", "--all-features", "--test", name, "--", filter];
-    let nightly = (is_nightly(args) == Some(true)).then(|| ("X402_NIGHTLY", "1".into()));
+    let nightly = nightly.then(|| ("X402_NIGHTLY", "1".into()));
     cargo_with(&tools, &words, &[], nightly)
 }
 
@@ -171,13 +220,33 @@ fn cargo_with(
     more: &[String],
     variable: Option<(&str, OsString)>,
 ) -> Result<(), String> {
+    run(&mut command(tools, words, more, variable))
+}
+
+/// The last thing that is done. Nothing of ours stays in between, so who ends this command ends the program.
+fn become_cargo(tools: &Tools, words: &[&str], more: &[String]) -> Result<(), String> {
+    replace(command(tools, words, more, None)).map(|never| match never {})
+}
+
+#[cfg(unix)]
+fn replace(mut command: Command) -> Result<Infallible, String> {
+    Err(format!("cargo does not start: {}", std::os::unix::process::CommandExt::exec(&mut command)))
+}
+
+#[cfg(not(unix))]
+fn replace(mut command: Command) -> Result<Infallible, String> {
+    run(&mut command)?;
+    std::process::exit(0)
+}
+
+fn command(tools: &Tools, words: &[&str], more: &[String], variable: Option<(&str, OsString)>) -> Command {
     println!("xtask: cargo {} {}", words.join(" "), more.join(" "));
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(words).args(more).current_dir(root()).envs(tools.path()).envs(variable);
     if words.first() == Some(&"doc") {
         command.env("RUSTDOCFLAGS", "-D warnings");
     }
-    run(&mut command)
+    command
 }
 
 /// Runs a command to its end.
@@ -191,4 +260,31 @@ fn run(command: &mut Command) -> Result<(), String> {
 fn root() -> PathBuf {
     let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     Path::new(&here).parent().expect("xtask lies in the workspace").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cli;
+
+    fn read(words: &str) -> Result<clap::ArgMatches, clap::Error> {
+        cli().try_get_matches_from(["cargo xtask"].into_iter().chain(words.split_whitespace()))
+    }
+
+    #[test]
+    fn an_options_value_may_stand_beside_it() {
+        cli().debug_assert();
+        for words in ["demo --framework actix --serve", "demo --serve --framework=actix"] {
+            let args = read(words).expect(words);
+            let demo = args.subcommand_matches("demo").expect(words);
+            assert_eq!(demo.get_one::<String>("framework").map(String::as_str), Some("actix"), "{words}");
+            assert!(demo.get_flag("serve") && !demo.get_flag("remote"), "{words}");
+        }
+        let args = read("test -p x402-core --test gate -- --nocapture").expect("arguments of cargo's");
+        let words = super::words(args.subcommand_matches("test").expect("the command"));
+        assert_eq!(words, ["-p", "x402-core", "--test", "gate", "--", "--nocapture"]);
+        for words in ["test", "race --nightly", "faults", "browser --firefox", "browser", "lint", "newspaper"]
+        {
+            assert!(read(words).is_ok(), "{words}");
+        }
+    }
 }

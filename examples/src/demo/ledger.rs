@@ -8,7 +8,7 @@ use x402_tests::Chain;
 pub(crate) struct Ledger<'a> {
     chain: &'a Chain,
     payer: Address,
-    merchant: Address,
+    payee: Address,
     last: (U256, U256),
     transfers: usize,
     moved: U256,
@@ -16,19 +16,19 @@ pub(crate) struct Ledger<'a> {
 
 impl<'a> Ledger<'a> {
     /// Notes and prints what both have.
-    pub(crate) async fn open(chain: &'a Chain, payer: Address, merchant: Address) -> anyhow::Result<Self> {
-        let last = (chain.balance(payer).await?, chain.balance(merchant).await?);
-        println!("balances:     payer {}, merchant {}", dollars(last.0), dollars(last.1));
-        Ok(Self { chain, payer, merchant, last, transfers: 0, moved: U256::ZERO })
+    pub(crate) async fn open(chain: &'a Chain, payer: Address, payee: Address) -> anyhow::Result<Self> {
+        let last = (chain.balance(payer).await?, chain.balance(payee).await?);
+        println!("balances: payer {}, payee {}", dollars(last.0), dollars(last.1));
+        Ok(Self { chain, payer, payee, last, transfers: 0, moved: U256::ZERO })
     }
 
     /// Prints both balances, and fails unless exactly this moved since the last time, in one transfer or none.
     pub(crate) async fn expect_paid(&mut self, amount: u64) -> anyhow::Result<()> {
-        let now = (self.chain.balance(self.payer).await?, self.chain.balance(self.merchant).await?);
-        let [payer, merchant] = [(self.last.0, now.0), (self.last.1, now.1)]
+        let now = (self.chain.balance(self.payer).await?, self.chain.balance(self.payee).await?);
+        let [payer, payee] = [(self.last.0, now.0), (self.last.1, now.1)]
             .map(|(was, is)| format!("{} -> {}", dollars(was), dollars(is)));
-        println!("balances:     payer {payer}, merchant {merchant}");
-        let transfers = self.chain.transfers(self.merchant).await?;
+        println!("balances: payer {payer}, payee {payee}");
+        let transfers = self.chain.transfers(self.payee).await?;
         let moved = U256::from(amount);
         ensure!(
             self.last.0 - now.0 == moved
@@ -51,7 +51,7 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// An amount of the test dollar, which has six decimals.
+/// An amount of USDC, which has six decimals.
 pub(crate) fn dollars(amount: U256) -> String {
     let unit = U256::from(1_000_000);
     format!("${}.{:06}", amount / unit, (amount % unit).to::<u64>())

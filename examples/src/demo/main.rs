@@ -9,7 +9,9 @@ use std::process::ExitCode;
 
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, bail, ensure};
+use clap::{Arg, ArgAction, Command};
 use ledger::Ledger;
+use reqwest_middleware::ClientBuilder;
 use serde_json::{Value, json};
 use service::Service;
 use x402_core::{
@@ -17,15 +19,36 @@ use x402_core::{
     payment::{PaymentRequired, Receipt, SettleResponse},
     wire,
 };
-use x402_reqwest::ResponseExt;
+use x402_examples::exchange::show;
+use x402_reqwest::{PaymentMiddleware, ResponseExt};
 use x402_tests::{Chain, chain, http, node};
+
+/// What it is asked to do.
+struct Options {
+    framework: String,
+    remote: bool,
+    serve: bool,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let remote = args.iter().any(|arg| arg == "--remote");
-    let framework = args.iter().find_map(|arg| arg.strip_prefix("--framework=")).unwrap_or("axum");
-    match demo(remote, framework).await {
+    let framework = Arg::new("framework").long("framework").value_name("FRAMEWORK").default_value("axum");
+    let flag = |name| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let args = Command::new("demo")
+        .about("Pays for a request on a local chain, and shows every step.")
+        .arg(framework.value_parser(["axum", "actix", "poem", "tower"]).help("Whose example service is paid"))
+        .arg(
+            flag("remote")
+                .help("Settles through the facilitator's binary instead of an embedded facilitator"),
+        )
+        .arg(flag("serve").help("Leaves chain, facilitator and service running until Ctrl-C, to pay by hand"))
+        .get_matches();
+    let options = Options {
+        framework: args.get_one::<String>("framework").cloned().unwrap_or_default(),
+        remote: args.get_flag("remote"),
+        serve: args.get_flag("serve"),
+    };
+    match demo(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nThe demo failed: {error:#}");
@@ -34,50 +57,57 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn demo(remote: bool, framework: &str) -> anyhow::Result<()> {
+async fn demo(options: &Options) -> anyhow::Result<()> {
+    x402_examples::log("warn")?;
     x402_tests::install_crypto();
-    let (payer, merchant) = (chain::payer(), chain::merchant());
+    let (payer, payee) = (chain::payer(), chain::merchant());
+    let Options { framework, remote, serve } = options;
 
     title("The chain");
     let chain = Chain::start().await?;
     chain.mint(payer.address(), 1_000_000).await?;
     println!("a local EVM node says it is {} and listens at {}", chain.network(), chain.rpc_url());
-    println!("the test dollar has its code where USDC is: {}", chain.usdc());
-    println!("the payer {} was given $1.00", payer.address());
+    println!("a token of the tests stands for USDC, at its address {}", chain.usdc());
+    println!("the payer {} was given $1.00 of it", payer.address());
 
     title("The facilitator and the service");
-    let service = Service::start(&chain, &merchant.address().to_string(), remote, framework).await?;
+    let service = Service::start(&chain, &payee.address().to_string(), *remote, framework).await?;
     println!("{}", service.facilitator);
-    println!("the {framework} example sells {} for $0.01, to {}", service.url, merchant.address());
+    println!(
+        "the {framework} service asks $0.01 for {}, to be paid to the payee {}",
+        service.url,
+        payee.address()
+    );
 
-    title("1. Without a payment");
-    let answer = http()?.get(&service.url).send().await?;
-    ensure!(answer.status() == 402, "expected 402 without a payment, got {}", answer.status());
-    let offer = answer.headers().get(wire::PAYMENT_REQUIRED).context("no PAYMENT-REQUIRED header")?;
+    title("1. A request without a payment");
+    let client = ClientBuilder::new(http()?).with(show).build();
+    let response = client.get(&service.url).send().await?;
+    ensure!(response.status() == 402, "expected 402 without a payment, got {}", response.status());
+    let offer = response.headers().get(wire::PAYMENT_REQUIRED).context("no PAYMENT-REQUIRED header")?;
     show_offer(&wire::decode_payment_required(offer)?);
 
-    let mut ledger = Ledger::open(&chain, payer.address(), merchant.address()).await?;
+    let mut ledger = Ledger::open(&chain, payer.address(), payee.address()).await?;
 
-    title("2. Paid by our reqwest client (version 2 of the protocol)");
-    pay_with_reqwest(&service, &payer).await?.show();
+    title("2. Paid by our client for reqwest (version 2 of the protocol)");
+    pay_with_reqwest(&service, &payer).await?.show_receipt();
     ledger.expect_paid(10_000).await?;
 
-    title("3. Paid by the published x402-fetch (version 1)");
+    title("3. Paid by the published client x402-fetch (version 1)");
     let (paid, _) = pay_with_npm("pay-v1.mjs", &service, &payer).await?;
     paid.show();
     ledger.expect_paid(10_000).await?;
 
-    title("4. Paid by the published @x402/fetch (version 2)");
+    title("4. Paid by the published client @x402/fetch (version 2)");
     let (paid, header) = pay_with_npm("pay-v2.mjs", &service, &payer).await?;
     paid.show();
     ledger.expect_paid(10_000).await?;
 
-    title("5. The same payment once more");
-    let again = http()?.get(&service.url).header(wire::PAYMENT_SIGNATURE, header).send().await?;
+    title("5. The payment of step 4 once more");
+    let again = client.get(&service.url).header(wire::PAYMENT_SIGNATURE, header).send().await?;
     let status = again.status();
     let reason: Value = serde_json::from_slice(&again.bytes().await?)?;
     ensure!(status == 402, "a payment was taken twice: {status} {reason}");
-    println!("refused: {status}, {}", reason["error"]);
+    println!("refused: {}", reason["error"].as_str().unwrap_or_default());
     ledger.expect_paid(0).await?;
 
     title("Done");
@@ -86,6 +116,38 @@ async fn demo(remote: bool, framework: &str) -> anyhow::Result<()> {
         ledger.transfers(),
         ledger::dollars(ledger.moved())
     );
+
+    title("What to do next");
+    if *serve {
+        serve_on(&service, &chain, &payer).await?
+    } else {
+        say_what_is_next(framework)
+    }
+    Ok(())
+}
+
+fn say_what_is_next(framework: &str) {
+    println!("pay by hand:             cargo xtask demo --framework {framework} --serve");
+    let another = if framework == "actix" { "axum" } else { "actix" };
+    println!("another framework:       cargo xtask demo --framework {another}");
+    println!("pay in a browser:        cargo xtask newspaper");
+    println!("this service's code:     examples/src/services/{framework}.rs");
+    println!("a service of your own:   README.md");
+}
+
+/// Leaves everything running until Ctrl-C.
+async fn serve_on(service: &Service, chain: &Chain, payer: &PrivateKeySigner) -> anyhow::Result<()> {
+    println!("the chain, the facilitator and the service go on until Ctrl-C. In another terminal:");
+    println!("  see the offer:  curl -i {}", service.url);
+    println!(
+        "  pay by hand:    PRIVATE_KEY={} cargo run --quiet -p x402-examples --bin pay -- {}",
+        chain::private_key(payer),
+        service.url
+    );
+    println!("the private key is one that every developer knows: never send its account real money.");
+    println!("the chain answers JSON-RPC at {}", chain.rpc_url());
+    tokio::signal::ctrl_c().await?;
+    println!("\nstopped: the chain and all that was on it are gone");
     Ok(())
 }
 
@@ -97,22 +159,27 @@ struct Paid {
 
 impl Paid {
     fn show(&self) {
-        println!("the answer:   {}", self.body.trim());
+        println!("the client was answered 200 OK: {}", self.body.trim());
+        self.show_receipt();
+    }
+
+    fn show_receipt(&self) {
         let transaction = self.receipt.transaction.as_ref().map(ToString::to_string).unwrap_or_default();
-        println!("the receipt:  settled on {} in transaction {transaction}", self.receipt.network);
+        println!("receipt: settled on {} in transaction {transaction}", self.receipt.network);
     }
 }
 
 async fn pay_with_reqwest(service: &Service, payer: &PrivateKeySigner) -> anyhow::Result<Paid> {
-    let client = x402_reqwest::Client::builder()
+    let payments = PaymentMiddleware::builder()
         .scheme(x402_evm::exact::client(payer.clone()))
         .max_per_request("$0.10")
         .build()?;
-    let answer = client.get(&service.url).send().await?;
-    let receipt = answer.receipt().context("no receipt")??;
+    let client = payments.attach(reqwest::Client::builder().no_proxy())?.with(show).build();
+    let response = client.get(&service.url).send().await?;
+    let receipt = response.receipt().context("no receipt")??;
     let SettleResponse::Settled(receipt) = receipt else { bail!("not settled: {receipt:?}") };
-    let status = answer.status();
-    let body = answer.text().await?;
+    let status = response.status();
+    let body = response.text().await?;
     ensure!(status == 200, "expected 200 for a payment, got {status}: {body}");
     Ok(Paid { body, receipt })
 }
@@ -134,12 +201,15 @@ async fn pay_with_npm(
 }
 
 fn show_offer(offer: &PaymentRequired) {
-    println!("402 Payment Required: {}", offer.error.as_deref().unwrap_or_default());
-    println!("  sells     {} ({})", offer.resource.url, offer.resource.description.as_deref().unwrap_or("-"));
+    println!("the offer in payment-required:");
+    println!("  for       {} ({})", offer.resource.url, offer.resource.description.as_deref().unwrap_or("-"));
     for option in &offer.accepts {
         let token = asset::token_at(&option.network, &option.asset);
         let symbol = token.map_or_else(|| "token".into(), |token| token.symbol);
-        println!("  asks      {} units of {symbol} ({}) on {}", option.amount, option.asset, option.network);
+        println!(
+            "  asks      {} atomic units of {symbol} ({}) on {}",
+            option.amount, option.asset, option.network
+        );
         println!(
             "  pays to   {} within {} s, scheme {}",
             option.pay_to, option.max_timeout_seconds, option.scheme

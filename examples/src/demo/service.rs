@@ -76,7 +76,7 @@ impl PaymentHooks for Narrator {
     async fn before_verify(&self, payment: &Payment) -> Proceed {
         let signed = |field| payment.payload.payload["authorization"][field].as_str().unwrap_or("-");
         println!(
-            "the payment:  version {}, {} atomic units to {}, valid before {}, nonce {}",
+            "* the service verifies a payment of version {}: {} atomic units to {}, valid before {}, nonce {}",
             payment.payload.version.number(),
             signed("value"),
             signed("to"),

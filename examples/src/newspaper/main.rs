@@ -32,6 +32,7 @@ pub(crate) const CENT: u64 = 10_000;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    x402_examples::log("info")?;
     x402_tests::install_crypto();
     // A wallet keeps a chain's RPC URL, so it is to be the same the next time.
     let port = port_in("RPC_PORT", 8545)?;

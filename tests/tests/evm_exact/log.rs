@@ -59,6 +59,14 @@ async fn no_payment_is_in_the_log_of_the_binary_at_its_most_talkative() {
 
         let log = log.await.unwrap().unwrap().to_lowercase();
         assert!(log.contains("settled") && log.contains(&hash.to_string()), "the log is there: {log}");
+        let payer = chain::payer().address().to_string().to_lowercase();
+        for outcome in ["\"valid\"", "\"settled\"", "\"invalid_exact_evm_signature\""] {
+            let is_told = |line: &str| {
+                [" request ", "network=eip155:84532", &payer].iter().all(|part| line.contains(part))
+                    && line.contains(&format!("outcome={outcome}"))
+            };
+            assert!(log.lines().any(is_told), "{outcome} of {payer} is in a request's line: {log}");
+        }
         assert!(log.contains("payment refused"), "of our own crates all is logged: {log}");
         let text = |pointer: &str| {
             payment.payload.payload.pointer(pointer).unwrap().as_str().unwrap()[2..].to_owned()

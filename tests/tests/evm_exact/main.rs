@@ -10,6 +10,7 @@ mod limits;
 mod log;
 mod once;
 mod others;
+mod ready;
 mod refusals;
 mod restart;
 mod searches;

@@ -209,7 +209,10 @@ impl Rpc {
         if served == self.chain_id {
             return Ok(());
         }
-        Err(Fault::unfit(format!("serves eip155:{served}: configure an endpoint of this network")))
+        Err(Fault::unfit(format!(
+            "serves eip155:{served}, expected eip155:{}: configure an endpoint of this network",
+            self.chain_id
+        )))
     }
 
     async fn head_at(&self, endpoint: &Endpoint) -> Result<Head, Fault> {

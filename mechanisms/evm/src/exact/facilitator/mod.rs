@@ -11,6 +11,7 @@ mod leftovers;
 mod limits;
 mod once;
 mod promises;
+mod readiness;
 mod searches;
 mod settle;
 mod signature;
@@ -37,7 +38,7 @@ use x402_core::{
 
 use self::{
     assets::Assets, checks::Stop, disclosure::Caller, funds::Funds, journal::Journal, ledger::Ledger,
-    leftovers::Leftovers, promises::Promises, searches::Searches,
+    leftovers::Leftovers, promises::Promises, readiness::Readiness, searches::Searches,
 };
 use super::{reasons, terms::SCHEME};
 use crate::{
@@ -89,6 +90,7 @@ pub struct ExactFacilitator {
     journal: Journal,
     leftovers: Leftovers,
     promises: Promises,
+    readiness: Readiness,
     shared: Arc<Shared>,
 }
 
@@ -111,7 +113,8 @@ struct Shared {
 
 impl ExactFacilitator {
     /// A facilitator for this network over the JSON-RPC endpoint at `rpc_url` (`https` or `http`). Sends nothing
-    /// yet: whether the endpoint serves the network is asked before the first payment, or by [`check`](Self::check).
+    /// yet: whether the endpoint serves the network is asked when a gate or a caller first wants to know what is supported,
+    /// and until it does, the network is not offered; see [`ready`](FacilitatorScheme::ready).
     ///
     /// ```
     /// use alloy::signers::local::PrivateKeySigner;
@@ -160,6 +163,7 @@ impl ExactFacilitator {
             journal: Journal::in_memory(&network, chain_id),
             leftovers: Leftovers::default(),
             promises: Promises::default(),
+            readiness: Readiness::default(),
             network,
             chain_id,
             rpc,
@@ -260,6 +264,8 @@ impl ExactFacilitator {
     pub fn store(mut self, store: impl ClaimStore) -> Self {
         self.journal = Journal::over(store, &self.network, self.chain_id);
         self.leftovers = Leftovers::default();
+        // The new journal has said nothing yet.
+        self.readiness = Readiness::default();
         self
     }
 
@@ -345,6 +351,12 @@ impl FacilitatorScheme for ExactFacilitator {
 
     fn signers(&self) -> Vec<AnyAddress> {
         vec![to_core(self.shared.account.address)]
+    }
+
+    /// [Checks](Self::check) the endpoints and [recovers](Self::recover) what an earlier process left, until both were done
+    /// once. After that the endpoints are looked at before each payment.
+    async fn ready(&self) -> Result<(), FacilitatorError> {
+        self.is_ready().await
     }
 
     #[instrument(name = "verify", skip_all, fields(network = %self.network, amount = %payment.requirements.amount))]

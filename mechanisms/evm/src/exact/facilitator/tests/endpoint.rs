@@ -145,5 +145,5 @@ async fn an_endpoint_that_does_not_answer_is_named() {
     let other =
         over(&Node::default(), |method, _| (method == "eth_chainId").then(|| Reply::Is(json!("0x1"))));
     let error = other.check().await.unwrap_err().to_string();
-    assert!(error.contains("the RPC endpoint serves eip155:1: configure"), "{error}");
+    assert!(error.contains("the RPC endpoint serves eip155:1, expected eip155:84532: configure"), "{error}");
 }
