@@ -14,6 +14,7 @@ mod refusals;
 mod restart;
 mod searches;
 mod sending;
+mod served;
 mod support;
 mod tokens;
 mod wire;
