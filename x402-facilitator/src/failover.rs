@@ -13,7 +13,7 @@ use x402_core::{
     facilitator::{
         AnyFacilitator, Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest,
     },
-    payment::{Payment, Reason, SettleResponse, Supported, VerifyResponse},
+    payment::{Payment, Reason, SettleFailure, SettleResponse, Supported, VerifyResponse},
 };
 
 /// How long a facilitator that did not answer is asked last.
@@ -67,6 +67,10 @@ impl Facilitators {
 
     /// Who may handle the payment, the first to ask first; or why nobody can.
     async fn route(&self, payment: &Payment) -> Result<Vec<usize>, Nobody> {
+        // It has the payment, whatever it supports by now.
+        if let Some(Handler { index, settles: true }) = lock(&self.handlers).of(self.key(payment)) {
+            return Ok(vec![index]);
+        }
         let mut able = self.able(payment);
         if able.is_empty() {
             let unknown = self.members.iter().filter(|member| member.state().known.is_none());
@@ -173,9 +177,18 @@ impl Facilitator for Facilitators {
             match member.note(member.facilitator.settle(request).await) {
                 Err(error) if !error.may_have_acted() => {
                     tracing::warn!(facilitator = index, %error, "could not settle a payment");
-                    failed = Some(error);
+                    // Who was not reached has not read its journal: then nobody says that nothing was ever sent.
+                    let all_reached =
+                        failed.is_none_or(|earlier: FacilitatorError| earlier.kind() == Kind::NotActed);
+                    failed = Some(if all_reached { error } else { error.of_kind(Kind::Unreachable) });
                 }
-                answer => return answer,
+                answer => {
+                    let refused =
+                        matches!(&answer, Ok(SettleResponse::Failed(failure)) if is_refusal(failure));
+                    let handler = if refused { before } else { Some(Handler { index, settles: true }) };
+                    self.remember(payment, handler);
+                    return answer;
+                }
             }
         }
         self.remember(payment, before);
@@ -197,8 +210,8 @@ impl Facilitator for Facilitators {
             Some(Handler { index, settles: true }) => {
                 self.members[index].facilitator.deliver(request, outcome).await
             }
-            // Whoever holds the key hears it anyway.
-            _ if request.key.is_some() => Ok(outcome),
+            // Whoever holds the key hears it anyway, and only success is told once.
+            _ if request.key.is_some() || !matches!(outcome, SettleResponse::Settled(_)) => Ok(outcome),
             _ => {
                 let message =
                     "who settles the payment is not known any more, so nobody is told of it: ask again";
@@ -287,6 +300,12 @@ impl Handlers {
             }
         }
     }
+}
+
+/// Whether the one who says so has nothing of the payment: it was neither sent nor made.
+fn is_refusal(failure: &SettleFailure) -> bool {
+    let made = [Reason::DUPLICATE_SETTLEMENT, Reason::PAID_BY_THIRD_PARTY];
+    failure.transaction.is_none() && !made.contains(&failure.reason)
 }
 
 /// The earlier facilitator's kinds win.
