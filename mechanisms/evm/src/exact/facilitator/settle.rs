@@ -174,9 +174,10 @@ impl ExactFacilitator {
                 Made::No => {}
             }
         }
-        // Only what was sent for this very authorization: another one may come without a signature, and its record says
-        // who may hear of it.
-        if let Some(dead) = over.as_ref().filter(|_| replaced.is_some()) {
+        // Only what was sent for this very payment: anybody may come with another authorization of the nonce, or with a
+        // signature that is none, and the record says who may hear of the payment.
+        let is_it = |entry: &&Entry| replaced.is_some() && entry.asked.signature == asked.signature;
+        if let Some(dead) = over.as_ref().filter(is_it) {
             match self.journal.take_away(dead, None, self.clock.now()).await {
                 Ok(true) => {}
                 // Somebody else got further with it: what was found here may come of that.
