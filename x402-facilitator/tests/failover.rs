@@ -263,7 +263,7 @@ async fn what_is_refused_or_supported_by_nobody_is_told_to_everybody() {
 }
 
 #[tokio::test]
-async fn what_is_refused_makes_nobody_forget_who_settles() {
+async fn what_strangers_send_makes_nobody_forget_who_settles() {
     let (both, first, second) = two().await;
     first.set(|script| script.settle = Some(Kind::NoAnswer));
     both.settle((&payment()).into()).await.unwrap_err();
@@ -272,6 +272,8 @@ async fn what_is_refused_makes_nobody_forget_who_settles() {
     both.settle((&payment()).into()).await.unwrap();
     for number in 0..5000 {
         both.settle((&numbered(number)).into()).await.unwrap();
+        // Nor for what would settle, which costs nobody anything.
+        both.verify(&numbered(number)).await.unwrap();
     }
     first.set(|script| script.settle = Some(Kind::Unreachable));
     assert!(both.settle((&payment()).into()).await.unwrap_err().may_have_acted());
