@@ -44,7 +44,8 @@ pub trait PaymentHooks: Send + Sync + 'static {
         async { None }
     }
 
-    /// Before a payment is settled. Its abort leaves the money where it is and refuses the request.
+    /// Before a payment is settled. Its abort leaves the money where it is and refuses the request. What was begun before goes
+    /// on: whoever was told that a payment is on its way would take a refusal for its end.
     fn before_settle(&self, _payment: &Payment) -> impl Future<Output = Proceed> + Send {
         async { Proceed::Continue }
     }
@@ -54,7 +55,8 @@ pub trait PaymentHooks: Send + Sync + 'static {
         async {}
     }
 
-    /// When a settlement failed, is pending, or its fate is unknown. `Some` takes it as settled.
+    /// When a settlement failed, is pending, or its fate is unknown. `Some` takes it as settled. An embedded facilitator does
+    /// not ask about payments that were made and are not for this caller to hear of, or were made by somebody else.
     fn on_settle_failure(
         &self,
         _payment: &Payment,

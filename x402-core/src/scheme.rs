@@ -121,11 +121,25 @@ pub trait FacilitatorScheme: Send + Sync + 'static {
         async { Ok(outcome) }
     }
 
-    /// Whether anything may have been sent for this payment, by anybody who writes into its journal. A scheme that keeps
-    /// none cannot know.
-    fn may_have_acted(&self, _payment: &Payment) -> impl Future<Output = bool> + Send {
-        async { true }
+    /// Whether this payment's settlement was begun before. A scheme that keeps no journal cannot know; then a hook that aborts
+    /// before a payment is settled is heeded each time, and must not change its mind about one.
+    fn begun(&self, _payment: &Payment) -> impl Future<Output = Begun> + Send {
+        async { Begun::Unknown }
     }
+}
+
+/// What a scheme knows of earlier attempts to settle a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It has read its journal, and nothing was ever sent by anybody who writes there.
+    Never,
+    /// The settlement was begun: whoever asks for it goes on with it, or hears what came of it.
+    Already,
+    /// Something may have been sent: the journal cannot be read, or has another payment that excludes this one, or a
+    /// settlement is at work and has written nothing yet.
+    Perhaps,
+    /// It cannot know: it keeps no journal, or settles no such payments.
+    Unknown,
 }
 
 /// What a scheme read in a payload.
@@ -310,8 +324,8 @@ impl FacilitatorScheme for AnyFacilitatorScheme {
         self.0.deliver(request, outcome).await
     }
 
-    async fn may_have_acted(&self, payment: &Payment) -> bool {
-        self.0.may_have_acted(payment).await
+    async fn begun(&self, payment: &Payment) -> Begun {
+        self.0.begun(payment).await
     }
 }
 
@@ -331,7 +345,7 @@ trait ErasedFacilitatorScheme: Send + Sync {
         request: SettleRequest<'a>,
         outcome: SettleResponse,
     ) -> BoxFuture<'a, Result<SettleResponse, FacilitatorError>>;
-    fn may_have_acted<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, bool>;
+    fn begun<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Begun>;
 }
 
 impl<S: FacilitatorScheme> ErasedFacilitatorScheme for S {
@@ -374,7 +388,7 @@ impl<S: FacilitatorScheme> ErasedFacilitatorScheme for S {
         Box::pin(FacilitatorScheme::deliver(self, request, outcome))
     }
 
-    fn may_have_acted<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, bool> {
-        Box::pin(FacilitatorScheme::may_have_acted(self, payment))
+    fn begun<'a>(&'a self, payment: &'a Payment) -> BoxFuture<'a, Begun> {
+        Box::pin(FacilitatorScheme::begun(self, payment))
     }
 }

@@ -13,7 +13,7 @@ use x402_core::{
     facilitator::{
         AnyFacilitator, Facilitator, FacilitatorError, FacilitatorErrorKind as Kind, SettleRequest,
     },
-    payment::{Payment, Reason, SettleResponse, Supported, VerifyResponse},
+    payment::{Payment, Reason, SettleFailure, SettleResponse, Supported, VerifyResponse},
 };
 
 /// How long a facilitator that did not answer is asked last.
@@ -33,7 +33,11 @@ const REMEMBERED: usize = 4096;
 /// [`supported`](Facilitator::supported) until it says something else: a moment's silence takes no network away.
 pub struct Facilitators {
     members: Vec<Member>,
-    handlers: Mutex<Handlers>,
+    /// Who verified a payment.
+    verified: Mutex<Handlers>,
+    /// Who was given a payment to settle. Remembered apart: payments that would settle cost their payers nothing, and must
+    /// not make anybody forget these.
+    settling: Mutex<Handlers>,
     hasher: RandomState,
 }
 
@@ -53,8 +57,12 @@ struct State {
 impl Facilitators {
     /// The preferred facilitator.
     pub fn new(preferred: impl Facilitator) -> Self {
-        let facilitators =
-            Self { members: Vec::new(), handlers: Mutex::default(), hasher: RandomState::new() };
+        let facilitators = Self {
+            members: Vec::new(),
+            verified: Mutex::default(),
+            settling: Mutex::default(),
+            hasher: RandomState::new(),
+        };
         facilitators.or(preferred)
     }
 
@@ -67,6 +75,12 @@ impl Facilitators {
 
     /// Who may handle the payment, the first to ask first; or why nobody can.
     async fn route(&self, payment: &Payment) -> Result<Vec<usize>, Nobody> {
+        let key = self.key(payment);
+        let given = || lock(&self.settling).get(key).map(|index| vec![index]);
+        // It has the payment, whatever it supports by now.
+        if let Some(route) = given() {
+            return Ok(route);
+        }
         let mut able = self.able(payment);
         if able.is_empty() {
             let unknown = self.members.iter().filter(|member| member.state().known.is_none());
@@ -75,12 +89,14 @@ impl Facilitators {
             if able.is_empty() {
                 return Err(self.nobody(payment, asked.into_iter().find_map(Result::err)));
             }
+            // Others had a turn meanwhile.
+            if let Some(route) = given() {
+                return Ok(route);
+            }
         }
         able.sort_by_key(|index| self.members[*index].is_set_aside());
-        match lock(&self.handlers).of(self.key(payment)) {
-            Some(Handler { index, settles: true }) => able = vec![index],
-            Some(Handler { index, settles: false }) => able.sort_by_key(|other| *other != index),
-            None => {}
+        if let Some(index) = lock(&self.verified).get(key) {
+            able.sort_by_key(|other| *other != index);
         }
         Ok(able)
     }
@@ -103,10 +119,6 @@ impl Facilitators {
 
     fn key(&self, payment: &Payment) -> u64 {
         self.hasher.hash_one((&payment.requirements.network, &payment.payload.payload))
-    }
-
-    fn remember(&self, payment: &Payment, handler: Option<Handler>) {
-        lock(&self.handlers).set(self.key(payment), handler);
     }
 }
 
@@ -142,7 +154,7 @@ impl Facilitator for Facilitators {
             let member = &self.members[index];
             match member.note(member.facilitator.verify(payment).await) {
                 Ok(answer @ VerifyResponse::Valid { .. }) => {
-                    lock(&self.handlers).verified(self.key(payment), index);
+                    lock(&self.verified).set(self.key(payment), index);
                     return Ok(answer);
                 }
                 Ok(refused) => return Ok(refused),
@@ -164,26 +176,41 @@ impl Facilitator for Facilitators {
             }
             Err(Nobody::Unknown(error)) => return Err(error),
         };
-        let before = lock(&self.handlers).of(self.key(payment));
+        let key = self.key(payment);
+        let was_given = lock(&self.settling).get(key).is_some();
         let mut failed = None;
         for index in route {
             let member = &self.members[index];
             // Before it is sent: this future may be dropped while the facilitator is at work.
-            self.remember(payment, Some(Handler { index, settles: true }));
+            lock(&self.settling).set(key, index);
             match member.note(member.facilitator.settle(request).await) {
                 Err(error) if !error.may_have_acted() => {
                     tracing::warn!(facilitator = index, %error, "could not settle a payment");
-                    failed = Some(error);
+                    // Who was not reached has not read its journal: then nobody says that nothing was ever sent.
+                    let all_reached =
+                        failed.is_none_or(|earlier: FacilitatorError| earlier.kind() == Kind::NotActed);
+                    failed = Some(if all_reached { error } else { error.of_kind(Kind::Unreachable) });
                 }
-                answer => return answer,
+                Ok(SettleResponse::Failed(failure)) if is_refusal(&failure) => {
+                    if !was_given {
+                        lock(&self.settling).remove(key);
+                    }
+                    return Ok(SettleResponse::Failed(failure));
+                }
+                answer => {
+                    // Another call for the payment may have been refused meanwhile.
+                    lock(&self.settling).set(key, index);
+                    return answer;
+                }
             }
         }
-        self.remember(payment, before);
+        let error = failed.expect("a route has at least one facilitator");
         // It was asked before, and its answer was not heard: what it says now is not about that.
-        if let (Some(Handler { settles: true, .. }), Some(error)) = (before, &failed) {
-            return Err(error.clone().of_kind(Kind::Internal));
+        if was_given {
+            return Err(error.of_kind(Kind::Internal));
         }
-        Err(failed.expect("a route has at least one facilitator"))
+        lock(&self.settling).remove(key);
+        Err(error)
     }
 
     async fn deliver(
@@ -192,13 +219,11 @@ impl Facilitator for Facilitators {
         outcome: SettleResponse,
     ) -> Result<SettleResponse, FacilitatorError> {
         // The one that was given the payment hands its outcome out.
-        let handler = lock(&self.handlers).of(self.key(request.payment));
-        match handler {
-            Some(Handler { index, settles: true }) => {
-                self.members[index].facilitator.deliver(request, outcome).await
-            }
-            // Whoever holds the key hears it anyway.
-            _ if request.key.is_some() => Ok(outcome),
+        let settling = lock(&self.settling).get(self.key(request.payment));
+        match settling {
+            Some(index) => self.members[index].facilitator.deliver(request, outcome).await,
+            // Whoever holds the key hears it anyway, and only success is told once.
+            _ if request.key.is_some() || !matches!(outcome, SettleResponse::Settled(_)) => Ok(outcome),
             _ => {
                 let message =
                     "who settles the payment is not known any more, so nobody is told of it: ask again";
@@ -250,35 +275,17 @@ impl Member {
 /// Who handles which payment: the latest [`REMEMBERED`].
 #[derive(Default)]
 struct Handlers {
-    by_payment: HashMap<u64, Handler>,
+    by_payment: HashMap<u64, usize>,
     oldest_first: VecDeque<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Handler {
-    index: usize,
-    /// It was given the payment to settle; until then it has only verified it.
-    settles: bool,
-}
-
 impl Handlers {
-    fn of(&self, payment: u64) -> Option<Handler> {
+    fn get(&self, payment: u64) -> Option<usize> {
         self.by_payment.get(&payment).copied()
     }
 
-    fn verified(&mut self, payment: u64, index: usize) {
-        if !self.of(payment).is_some_and(|handler| handler.settles) {
-            self.set(payment, Some(Handler { index, settles: false }));
-        }
-    }
-
-    fn set(&mut self, payment: u64, handler: Option<Handler>) {
-        let Some(handler) = handler else {
-            self.by_payment.remove(&payment);
-            self.oldest_first.retain(|other| *other != payment);
-            return;
-        };
-        if self.by_payment.insert(payment, handler).is_none() {
+    fn set(&mut self, payment: u64, index: usize) {
+        if self.by_payment.insert(payment, index).is_none() {
             self.oldest_first.push_back(payment);
             if self.oldest_first.len() > REMEMBERED
                 && let Some(oldest) = self.oldest_first.pop_front()
@@ -287,6 +294,18 @@ impl Handlers {
             }
         }
     }
+
+    fn remove(&mut self, payment: u64) {
+        if self.by_payment.remove(&payment).is_some() {
+            self.oldest_first.retain(|other| *other != payment);
+        }
+    }
+}
+
+/// Whether the one who says so has nothing of the payment: it was neither sent nor made.
+fn is_refusal(failure: &SettleFailure) -> bool {
+    let made = [Reason::DUPLICATE_SETTLEMENT, Reason::PAID_BY_THIRD_PARTY];
+    failure.transaction.is_none() && !made.contains(&failure.reason)
 }
 
 /// The earlier facilitator's kinds win.
@@ -332,18 +351,16 @@ mod tests {
     fn the_memory_of_payments_is_bounded() {
         let mut handlers = Handlers::default();
         for payment in 0..2 * REMEMBERED as u64 {
-            handlers.verified(payment, 0);
+            handlers.set(payment, 0);
+            handlers.set(payment, 1);
         }
         assert_eq!((handlers.by_payment.len(), handlers.oldest_first.len()), (REMEMBERED, REMEMBERED));
-        assert_eq!(handlers.of(0), None);
         let last = 2 * REMEMBERED as u64 - 1;
-        handlers.set(last, Some(Handler { index: 1, settles: true }));
-        handlers.verified(last, 0);
-        assert_eq!(handlers.of(last), Some(Handler { index: 1, settles: true }), "settling sticks");
-        handlers.set(last, None);
-        assert_eq!(
-            (handlers.by_payment.len(), handlers.oldest_first.len()),
-            (REMEMBERED - 1, REMEMBERED - 1)
-        );
+        assert_eq!((handlers.get(0), handlers.get(last)), (None, Some(1)));
+        handlers.remove(0);
+        handlers.remove(last);
+        assert_eq!(handlers.get(last), None);
+        let left = REMEMBERED - 1;
+        assert_eq!((handlers.by_payment.len(), handlers.oldest_first.len()), (left, left));
     }
 }

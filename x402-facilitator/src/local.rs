@@ -14,8 +14,11 @@ use x402_core::{
     guard::within,
     hooks::{Failure, HookList, PaymentHooks, Proceed},
     network::NetworkPattern,
-    payment::{Payment, Reason, Refusal, SettleResponse, Supported, SupportedKind, VerifyResponse, Version},
-    scheme::{AnyFacilitatorScheme, FacilitatorScheme},
+    payment::{
+        Payment, Reason, Refusal, SettleFailure, SettleResponse, Supported, SupportedKind, VerifyResponse,
+        Version,
+    },
+    scheme::{AnyFacilitatorScheme, Begun, FacilitatorScheme},
 };
 
 /// How long hooks may take.
@@ -37,7 +40,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Hooks are called around every payment, in the order they were added. What a failure hook recovers is answered
 /// as it is: no further hook sees it. A scheme that panics has failed within, and nothing else with it. A hook that panics,
 /// or takes longer than [its time](Self::hook_timeout), before a payment is settled leaves it unsettled; after that, it hides
-/// nothing.
+/// nothing. A hook stops no settlement that was begun before.
 pub struct LocalFacilitator {
     schemes: Vec<Registered>,
     hooks: HookList,
@@ -163,6 +166,14 @@ impl LocalFacilitator {
             .min_by_key(|it| !matches!(it.networks, NetworkPattern::Exactly(_)))
     }
 
+    /// What is known of earlier attempts to settle it.
+    async fn begun(&self, payment: &Payment) -> Begun {
+        match self.scheme_for(payment) {
+            Ok(scheme) => scheme.begun(payment).await,
+            Err(_) => Begun::Unknown,
+        }
+    }
+
     fn scheme_for(&self, payment: &Payment) -> Result<&AnyFacilitatorScheme, Reason> {
         let requirements = &payment.requirements;
         let kind = SupportedKind {
@@ -251,13 +262,18 @@ impl Facilitator for LocalFacilitator {
         let failed = |reason| SettleResponse::failed(reason, payment.requirements.network.clone(), None);
         match self.heard("before_settle", self.hooks.before_settle(payment)).await {
             Ok(Proceed::Continue) => {}
-            Ok(Proceed::Abort(reason)) => return Ok(failed(reason)),
+            Ok(Proceed::Abort(reason)) => match self.begun(payment).await {
+                // Whoever was told that it is on its way would take a refusal for its end.
+                Begun::Already => {}
+                Begun::Never | Begun::Unknown => return Ok(failed(reason)),
+                Begun::Perhaps => {
+                    let message = "a hook stops the payment, which may have been settled before: ask again";
+                    return Err(FacilitatorError::new(Kind::Internal, message));
+                }
+            },
             Err(error) => {
-                let acted = match self.scheme_for(payment) {
-                    Ok(scheme) => scheme.may_have_acted(payment).await,
-                    Err(_) => false,
-                };
-                return Err(error.of_kind(if acted { Kind::Internal } else { Kind::NotActed }));
+                let nothing_was_sent = self.begun(payment).await == Begun::Never;
+                return Err(error.of_kind(if nothing_was_sent { Kind::NotActed } else { Kind::Internal }));
             }
         }
         let answer = match self.scheme_for(payment) {
@@ -270,6 +286,12 @@ impl Facilitator for LocalFacilitator {
                 if let Err(failure) = told {
                     tracing::error!(%failure, "a hook failed after a settlement, which stands");
                 }
+                return answer;
+            }
+            // It was made: for another caller to hear of, or by somebody who may have bought something elsewhere.
+            Ok(SettleResponse::Failed(SettleFailure { reason, .. }))
+                if [Reason::DUPLICATE_SETTLEMENT, Reason::PAID_BY_THIRD_PARTY].contains(reason) =>
+            {
                 return answer;
             }
             Ok(unsettled) => Failure::Refused(unsettled),

@@ -24,6 +24,7 @@ struct Script {
     supported: Option<Kind>,
     verify: Option<Kind>,
     settle: Option<Kind>,
+    refuses: Option<&'static str>,
     calls: Vec<&'static str>,
 }
 
@@ -35,6 +36,7 @@ impl Puppet {
             supported: None,
             verify: None,
             settle: None,
+            refuses: None,
             calls: vec![],
         })))
     }
@@ -79,6 +81,9 @@ impl Facilitator for Puppet {
     async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
         let payment = request.payment;
         self.call("settle", |script| script.settle)?;
+        if let Some(reason) = self.0.lock().unwrap().refuses {
+            return Ok(SettleResponse::failed(reason, payment.requirements.network.clone(), None));
+        }
         Ok(SettleResponse::Settled(Receipt {
             transaction: Some("0x1".parse().unwrap()),
             network: payment.requirements.network.clone(),
@@ -204,6 +209,92 @@ async fn settling_fails_over_only_when_nothing_was_sent() {
     }
 }
 
+/// A payment of its own, by this number.
+fn numbered(number: usize) -> Payment {
+    let mut payment = payment();
+    payment.payload.payload = serde_json::json!({ "number": number });
+    payment
+}
+
+/// After a restart without its chain's endpoint, say.
+#[tokio::test]
+async fn a_payment_stays_with_who_was_given_it_whatever_that_one_supports_by_now() {
+    for kinds in [vec![], vec![("exact", BASE)], vec![EXACT]] {
+        let (both, first, second) = two().await;
+        first.set(|script| script.settle = Some(Kind::NoAnswer));
+        both.settle((&payment()).into()).await.unwrap_err();
+        first.set(|script| (script.settle, script.kinds) = (None, vec![]));
+        second.set(|script| script.kinds = kinds);
+        both.supported().await.unwrap();
+        assert!(matches!(both.settle((&payment()).into()).await, Ok(SettleResponse::Settled(_))));
+        assert_eq!((first.calls().last(), second.calls().last()), (Some(&"settle"), Some(&"supported")));
+    }
+}
+
+#[tokio::test]
+async fn a_payment_does_not_stay_with_who_refused_it() {
+    for (reason, stays) in [
+        ("insufficient_funds", false),
+        ("invalid_exact_evm_nonce_already_used", false),
+        ("duplicate_settlement", true),
+        ("payment_made_by_third_party", true),
+    ] {
+        let (both, first, second) = two().await;
+        first.set(|script| script.refuses = Some(reason));
+        assert!(matches!(both.settle((&payment()).into()).await, Ok(SettleResponse::Failed(_))));
+        first.set(|script| script.settle = Some(Kind::Unreachable));
+        let answer = both.settle((&payment()).into()).await;
+        let moved = matches!(answer, Ok(SettleResponse::Settled(_)));
+        assert_eq!((moved, second.calls().len()), (!stays, usize::from(!stays)), "{reason}: {answer:?}");
+        assert!(moved || answer.unwrap_err().may_have_acted(), "{reason}");
+    }
+}
+
+/// Without a key, too: only success is told once.
+#[tokio::test]
+async fn what_is_refused_or_supported_by_nobody_is_told_to_everybody() {
+    let (both, first, _) = two().await;
+    first.set(|script| script.refuses = Some("insufficient_funds"));
+    for payment in [payment(), payment_of(Version::V2, "upto", BASE_SEPOLIA)] {
+        let outcome = both.settle((&payment).into()).await.unwrap();
+        assert!(matches!(outcome, SettleResponse::Failed(_)), "{outcome:?}");
+        assert_eq!(both.deliver((&payment).into(), outcome.clone()).await.unwrap(), outcome);
+    }
+}
+
+#[tokio::test]
+async fn what_strangers_send_makes_nobody_forget_who_settles() {
+    let (both, first, second) = two().await;
+    first.set(|script| script.settle = Some(Kind::NoAnswer));
+    both.settle((&payment()).into()).await.unwrap_err();
+    // Nor is it forgotten for its own refusal: that says nothing of the call without an answer.
+    first.set(|script| (script.settle, script.refuses) = (None, Some("insufficient_funds")));
+    both.settle((&payment()).into()).await.unwrap();
+    for number in 0..5000 {
+        both.settle((&numbered(number)).into()).await.unwrap();
+        // Nor for what would settle, which costs nobody anything.
+        both.verify(&numbered(number)).await.unwrap();
+    }
+    first.set(|script| script.settle = Some(Kind::Unreachable));
+    assert!(both.settle((&payment()).into()).await.unwrap_err().may_have_acted());
+    assert_eq!(second.calls(), [""; 0]);
+}
+
+#[tokio::test]
+async fn that_nothing_was_sent_is_said_when_each_has_said_so() {
+    for (one, two_, all) in [
+        (Kind::Unreachable, Kind::NotActed, Kind::Unreachable),
+        (Kind::NotActed, Kind::Unreachable, Kind::Unreachable),
+        (Kind::NotActed, Kind::NotActed, Kind::NotActed),
+    ] {
+        let (both, first, second) = two().await;
+        first.set(|script| script.settle = Some(one));
+        second.set(|script| script.settle = Some(two_));
+        assert_eq!(both.settle((&payment()).into()).await.unwrap_err().kind(), all);
+        assert_eq!((first.calls(), second.calls()), (vec!["settle"], vec!["settle"]));
+    }
+}
+
 #[tokio::test]
 async fn when_nobody_is_reached_everybody_is_asked_again_later() {
     let (both, first, second) = two().await;
@@ -223,9 +314,7 @@ async fn whose_settler_is_forgotten_is_told_to_nobody_without_a_key() {
     let outcome = both.settle((&payment).into()).await.unwrap();
     assert_eq!(both.deliver((&payment).into(), outcome.clone()).await.unwrap(), outcome);
     for number in 0..5000 {
-        let mut other = payment.clone();
-        other.payload.payload = serde_json::json!({ "number": number });
-        let _ = both.settle((&other).into()).await;
+        let _ = both.settle((&numbered(number)).into()).await;
     }
     assert!(both.deliver((&payment).into(), outcome.clone()).await.is_err());
     let key: SettlementKey = "0123456789abcdef".parse().unwrap();

@@ -57,6 +57,7 @@ impl Facilitator for Simple {
         Ok(match payment.requirements.scheme.as_str() {
             "exact" => settled(payment),
             "panic" => panic!("on purpose"),
+            "wordless" => SettleResponse::failed("", payment.requirements.network.clone(), None),
             _ => SettleResponse::failed("unsupported_scheme", payment.requirements.network.clone(), None),
         })
     }
@@ -100,6 +101,13 @@ async fn both_versions_are_answered_in_their_own() {
         });
         assert_eq!(call(&url, "POST", "/settle", &refused).await, (200, failed));
     }
+}
+
+/// A hook may abort without a reason, and a failure without one is none to whoever reads it.
+#[tokio::test]
+async fn a_settlement_that_fails_has_a_reason() {
+    let (status, answer) = call(&api().await, "POST", "/settle", &body(Version::V2, "wordless")).await;
+    assert_eq!((status, &answer["errorReason"]), (200, &json!("unexpected_settle_error")), "{answer}");
 }
 
 #[tokio::test]

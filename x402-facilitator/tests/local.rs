@@ -246,6 +246,28 @@ async fn an_abort_refuses_and_nothing_after_it_runs() {
     assert_eq!(taken(&calls), ["before_settle a"], "the scheme is not called");
 }
 
+/// Panics before anything is settled.
+struct Panics;
+
+impl PaymentHooks for Panics {
+    async fn before_settle(&self, _: &Payment) -> Proceed {
+        panic!("on purpose")
+    }
+}
+
+/// Without a journal to read, nobody knows what was sent before.
+#[tokio::test]
+async fn a_hook_that_fails_does_not_say_that_nothing_was_ever_sent() {
+    let calls = Calls::default();
+    let facilitator =
+        LocalFacilitator::new().with(Scheme::new("exact", BASE_SEPOLIA, &calls)).with_hooks(Panics);
+    for payment in [payment(), payment_of(Version::V2, "upto", BASE_SEPOLIA)] {
+        let error = facilitator.settle((&payment).into()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Internal, "{error}");
+    }
+    assert_eq!(taken(&calls), [""; 0]);
+}
+
 #[tokio::test]
 async fn failures_are_told_and_may_be_recovered() {
     for (mood, why) in

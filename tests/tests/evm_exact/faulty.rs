@@ -25,6 +25,8 @@ pub(crate) enum Write {
     Fails,
     /// Happens, and the answer is lost.
     FailsAfter,
+    /// Does not happen, for want of room.
+    Full,
 }
 
 /// A store whose writings are told what becomes of them, by their number.
@@ -93,6 +95,7 @@ impl ClaimStore for FaultyStore {
                 let _ = self.inner.swap(key, seen, next).await?;
                 Err(lost())
             }
+            Write::Full => Err(StoreError::full("there is no room")),
         }
     }
 

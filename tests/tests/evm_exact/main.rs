@@ -15,6 +15,7 @@ mod refusals;
 mod restart;
 mod searches;
 mod sending;
+mod served;
 mod support;
 mod tokens;
 mod wire;

@@ -13,9 +13,20 @@ const SPACE: &str = "settle:eip155:84532";
 
 /// Settles in a process that ends as soon as something hangs in it.
 async fn crash(facilitator: ExactFacilitator, payment: &Payment, hangs: Arc<Notify>) {
+    crash_with(None, facilitator, payment, hangs).await;
+}
+
+/// The same, begun with this key.
+async fn crash_with(
+    key: Option<&SettlementKey>,
+    facilitator: ExactFacilitator,
+    payment: &Payment,
+    hangs: Arc<Notify>,
+) {
     let process = Runtime::new().unwrap();
-    let payment = payment.clone();
-    process.spawn(async move { facilitator.settle((&payment).into()).await });
+    let (payment, key) = (payment.clone(), key.cloned());
+    process
+        .spawn(async move { facilitator.settle(SettleRequest::new(&payment).with_key(key.as_ref())).await });
     tokio::time::timeout(Duration::from_secs(10), hangs.notified()).await.expect("it does not hang");
     process.shutdown_background();
 }
@@ -278,6 +289,93 @@ async fn what_cannot_be_written_down_is_not_sent() {
     // The place in the account's order is free.
     let hash = settled(faulty.settle((&payment).into()).await.unwrap());
     assert_eq!(chain.transactions_of(account).await.unwrap(), [hash]);
+}
+
+/// The second try finds no room, and the first may land all the same.
+#[tokio::test]
+async fn a_writing_that_may_yet_land_is_not_taken_for_one_that_found_no_room() {
+    let (chain, _) = start().await;
+    let store = FaultyStore::new(|number| match number {
+        0 => Write::Fails,
+        1 => Write::Full,
+        _ => Write::Works,
+    });
+    let facilitator = facilitator_of(&chain).store(store);
+    let payment = signed(Version::V2, &requirements()).await;
+    let error = facilitator.settle((&payment).into()).await.unwrap_err();
+    assert_eq!(error.kind(), FacilitatorErrorKind::Internal, "{error}");
+    assert!(error.to_string().contains("connection is lost"), "{error}");
+    settled(facilitator.settle((&payment).into()).await.unwrap());
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+}
+
+/// A settlement that was begun with a key, whose transaction was replaced before it was sent: the key, and what is there.
+async fn begun_and_replaced(
+    chain: &Chain,
+    message: &TransferWithAuthorization,
+) -> (SettlementKey, MemoryStore) {
+    let store = FaultyStore::new(writes(0, Write::HangsAfter));
+    let first: SettlementKey = "the-first-of-all-keys".parse().unwrap();
+    let facilitator = facilitator_of(chain).store(store.clone());
+    crash_with(Some(&first), facilitator, &with(message), store.hangs.clone()).await;
+    send_as(chain, chain::facilitator(), chain::stranger().address(), vec![]).await;
+    (first, store.inner)
+}
+
+/// It is settled for the caller who began it, and told to no other.
+async fn is_still_the_first_callers(
+    chain: &Chain,
+    store: &MemoryStore,
+    message: &TransferWithAuthorization,
+    first: &SettlementKey,
+) {
+    let (facilitator, payment) = (restarted(chain, store), with(message));
+    let other: SettlementKey = "another-key-altogether".parse().unwrap();
+    let SettleResponse::Failed(failure) =
+        facilitator.settle(SettleRequest::new(&payment).with_key(&other)).await.unwrap()
+    else {
+        panic!("told to another")
+    };
+    assert_eq!(failure.reason, Reason::DUPLICATE_SETTLEMENT);
+    settled(facilitator.settle(SettleRequest::new(&payment).with_key(first)).await.unwrap());
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+}
+
+fn valid_for_longer(message: &TransferWithAuthorization) -> TransferWithAuthorization {
+    TransferWithAuthorization { validBefore: message.validBefore + U256::ONE, ..message.clone() }
+}
+
+/// Anybody who has seen an authorization may come with it, or with one like it, and no signature.
+#[tokio::test]
+async fn a_forged_authorization_takes_no_record_away() {
+    let (chain, _) = start().await;
+    let message = authorization(1);
+    let (first, store) = begun_and_replaced(&chain, &message).await;
+    for message in [valid_for_longer(&message), message.clone()] {
+        let forged = sign_in(&message, &chain::stranger(), "USDC", "2", USDC);
+        let forged = payment(Version::V2, &requirements(), payload(&message, &forged));
+        refused_settle(&restarted(&chain, &store), &forged, &reasons::SIGNATURE).await;
+    }
+    is_still_the_first_callers(&chain, &store, &message, &first).await;
+}
+
+/// Nor does one that was put in its place, and that the endpoint would not take.
+#[tokio::test]
+async fn what_is_not_sent_leaves_the_record_that_was_there() {
+    let (chain, _) = start().await;
+    let message = authorization(1);
+    let (first, store) = begun_and_replaced(&chain, &message).await;
+    let endpoint = Endpoint::before(&chain, |method, _| match method {
+        "eth_sendRawTransaction" => Act::Error("insufficient funds for gas"),
+        _ => Act::Pass,
+    })
+    .await;
+    let poor = facilitator_at(&endpoint.url).store(store.clone());
+    for payment in [with(&message), with(&valid_for_longer(&message))] {
+        let error = poor.settle((&payment).into()).await.unwrap_err();
+        assert!(error.may_have_acted() && error.to_string().contains("insufficient funds"), "{error}");
+    }
+    is_still_the_first_callers(&chain, &store, &message, &first).await;
 }
 
 /// Whatever it was, it may have been about a transaction that lives. Others go on.

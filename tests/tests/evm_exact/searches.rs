@@ -141,6 +141,29 @@ async fn a_flood_of_used_authorizations_is_bounded_and_starves_nobody() {
     assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1);
 }
 
+/// What was seen unused here and is used by now may have been paid: it is never said that nothing was done about it.
+#[tokio::test]
+async fn what_was_seen_unused_and_not_looked_for_yet_may_have_been_paid() {
+    let (chain, _) = start().await;
+    let endpoint = Endpoint::before(&chain, ten_blocks).await;
+    let facilitator = facilitator_at(&endpoint.url);
+    let seen: Vec<_> = (1..=40).map(lasting).collect();
+    let payments: Vec<_> = seen.iter().map(with).collect();
+    for payment in &payments {
+        let verified = facilitator.verify(payment).await.unwrap();
+        assert!(matches!(verified, VerifyResponse::Valid { .. }), "{verified:?}");
+    }
+    use_all(&chain, &seen).await;
+    chain.mine_many(640).await.unwrap();
+    let answers = join_all(payments.iter().map(|payment| facilitator.settle(payment.into()))).await;
+    let later: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+    assert!(!later.is_empty(), "there is room for all of them");
+    for error in later {
+        assert!(error.to_string().contains("settle it again later"), "{error}");
+        assert_eq!(error.kind(), FacilitatorErrorKind::Internal, "{error}");
+    }
+}
+
 /// What we sent in vain is looked for, too, whenever somebody asks.
 #[tokio::test]
 async fn a_failed_settlement_is_looked_for_once_when_its_nonce_is_used_for_good() {

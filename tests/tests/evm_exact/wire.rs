@@ -1,6 +1,12 @@
 //! Over HTTP: who hears of a settlement, and what a failure says of it.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     extract::Request,
@@ -9,7 +15,8 @@ use axum::{
 use futures_util::future::join_all;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use x402_core::{
-    hooks::{PaymentHooks, Proceed},
+    hooks::{Failure, PaymentHooks, Proceed},
+    payment::Receipt,
     store::MemoryStore,
     wire,
 };
@@ -304,4 +311,127 @@ async fn a_hook_that_fails_before_settling_has_sent_nothing_unless_somebody_had(
     let (status, answer) = ask(&failing, "/settle", &payment, &[]).await;
     assert_eq!((status, not_acted(&answer)), (500, false), "{answer}");
     assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 1);
+}
+
+/// The settlement was begun, and nothing of it is written down yet.
+#[tokio::test]
+async fn a_hook_that_fails_while_its_payment_is_settled_does_not_say_that_nothing_was_sent() {
+    let (chain, _) = start().await;
+    let store = FaultyStore::new(|number| if number == 0 { Write::HangsBefore } else { Write::Works });
+    let facilitator = facilitator_of(&chain).store(store.clone());
+    let payment = signed(Version::V2, &requirements()).await;
+    let settling = tokio::spawn({
+        let (facilitator, payment) = (facilitator.clone(), payment.clone());
+        async move { facilitator.settle((&payment).into()).await.unwrap() }
+    });
+    store.hangs.notified().await;
+    for local in [
+        LocalFacilitator::new().with(facilitator.clone()).with_hooks(Panics),
+        LocalFacilitator::new().with(facilitator.clone()).with_hooks(Stops::at_once()),
+    ] {
+        let api = Serving::start(http::router(local)).await.unwrap();
+        let (status, answer) = ask(&api, "/settle", &payment, &[]).await;
+        assert_eq!((status, not_acted(&answer)), (500, false), "{answer}");
+    }
+    settled(settling.await.unwrap());
+}
+
+/// Stops every settlement, once it is told to.
+#[derive(Clone, Default)]
+struct Stops(Arc<AtomicBool>);
+
+impl Stops {
+    fn at_once() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl PaymentHooks for Stops {
+    async fn before_settle(&self, _: &Payment) -> Proceed {
+        match self.0.load(Ordering::SeqCst) {
+            true => Proceed::Abort(Reason::from_static("stopped")),
+            false => Proceed::Continue,
+        }
+    }
+}
+
+/// Published servers repeat `/settle` after `settlement_pending`, and take a failure for the end of it.
+#[tokio::test]
+async fn a_hook_does_not_stop_what_was_begun() {
+    let (chain, _) = start().await;
+    let store = FaultyStore::new(|_| Write::Works);
+    let facilitator = facilitator_of(&chain).store(store.clone()).receipt_timeout(Duration::from_millis(200));
+    let stops = Stops::default();
+    let local = LocalFacilitator::new().with(facilitator).with_hooks(stops.clone());
+    let api = Serving::start(http::router(local)).await.unwrap();
+    chain.set_automine(false).await.unwrap();
+    let message = authorization(1);
+    let (begun, new) = (with(&message), signed(Version::V2, &requirements()).await);
+    assert_eq!(settle(&api, &begun, None).await, "settlement_pending");
+    stops.0.store(true, Ordering::SeqCst);
+    assert_eq!(settle(&api, &begun, None).await, "settlement_pending");
+    assert_eq!(settle(&api, &new, None).await, "stopped");
+    // Of another authorization with the nonce the journal has nothing to say, nor of any that it is not asked about.
+    let other = with(&TransferWithAuthorization { validBefore: message.validBefore + U256::ONE, ..message });
+    let (status, answer) = ask(&api, "/settle", &other, &[]).await;
+    assert_eq!((status, not_acted(&answer)), (500, false), "{answer}");
+    store.set_down(true);
+    for payment in [&begun, &new] {
+        let (status, answer) = ask(&api, "/settle", payment, &[]).await;
+        assert_eq!((status, not_acted(&answer)), (500, false), "{answer}");
+    }
+    store.set_down(false);
+    chain.mine().await.unwrap();
+    chain.set_automine(true).await.unwrap();
+    assert_eq!(settle(&api, &begun, None).await, "success");
+    assert_eq!(settle(&api, &begun, None).await, "duplicate_settlement");
+    assert_eq!(chain.nonce(chain::facilitator().address()).await.unwrap(), 1, "nothing else was sent");
+}
+
+/// Takes as settled whatever was not.
+struct Recovers;
+
+impl PaymentHooks for Recovers {
+    async fn on_settle_failure(&self, payment: &Payment, _: &Failure<'_, SettleResponse>) -> Option<Receipt> {
+        Some(Receipt {
+            transaction: Some(B256::repeat_byte(0x11).to_string().parse().unwrap()),
+            network: payment.requirements.network.clone(),
+            payer: None,
+            amount: None,
+            extensions: Default::default(),
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_a_hook_recovers_is_told_and_what_is_for_another_caller_is_not_recovered() {
+    let (chain, facilitator) = start().await;
+    let recovering = async |facilitator: &ExactFacilitator| {
+        let local = LocalFacilitator::new().with(facilitator.clone()).with_hooks(Recovers);
+        Serving::start(http::router(local)).await.unwrap()
+    };
+    let api = recovering(&facilitator).await;
+    // Refused, since its payer has nothing.
+    let poor = TransferWithAuthorization { from: chain::stranger().address(), ..authorization(1) };
+    let signature = sign_in(&poor, &chain::stranger(), "USDC", "2", USDC);
+    let poor = payment(Version::V2, &requirements(), payload(&poor, &signature));
+    let new = signed(Version::V2, &requirements()).await;
+    let blind = recovering(&facilitator_at("http://127.0.0.1:1")).await;
+    for key in [None, Some(KEY)] {
+        assert_eq!(settle(&api, &poor, key).await, "success", "{key:?}");
+        assert_eq!(settle(&blind, &new, key).await, "success", "{key:?}");
+    }
+    assert_eq!(chain.transfers(chain::merchant().address()).await.unwrap(), 0);
+
+    let paid = signed(Version::V2, &requirements()).await;
+    assert_eq!(settle(&api, &paid, Some(KEY)).await, "success");
+    for key in [None, Some(OTHER)] {
+        assert_eq!(settle(&api, &paid, key).await, "duplicate_settlement", "{key:?}");
+    }
+    let elsewhere = authorization(2);
+    send_as(&chain, chain::stranger(), USDC, transfer_call(&elsewhere)).await;
+    for key in [None, Some(KEY)] {
+        let heard = settle(&api, &with(&elsewhere), key).await;
+        assert_eq!(heard, Reason::PAID_BY_THIRD_PARTY.as_str(), "{key:?}");
+    }
 }

@@ -35,6 +35,7 @@ pub const CASES: &[Case] = &[
     case!(a_settlement_for_another_caller_is_no_failure_and_makes_no_offer),
     case!(a_duplicate_of_the_watched_transaction_leaves_the_payment_held),
     case!(a_payment_made_by_a_third_party_is_served_where_it_was_seen_unused),
+    case!(a_payment_that_was_seen_unused_and_is_used_is_held_until_it_is_known_by_what),
     case!(a_payment_made_by_a_third_party_before_it_came_is_refused_without_an_offer),
     case!(a_hook_that_takes_a_used_payment_as_valid_has_not_seen_it_unused),
     case!(a_payee_of_this_store_alone_is_served_what_a_third_party_paid),
@@ -239,9 +240,39 @@ async fn a_payment_made_by_a_third_party_is_served_where_it_was_seen_unused(stac
         let payment = shop.v2(path).await;
         assert_held(&shop.pay(path, &payment).await, 502);
         assert_sold(&shop.pay(path, &payment).await, path);
-        // What names no transaction proves nothing.
-        let shop = Shop::open(stack, Script::new().on_settle([Act::Says(THIRD_PARTY, "0x12")])).await;
-        assert_no_offer(&shop.pay(path, &shop.v2(path).await).await, THIRD_PARTY);
+        // What names no transaction proves nothing, but that it is used.
+        let acts = [Act::Says(THIRD_PARTY, "0x12"), Act::Says(THIRD_PARTY, HASH)];
+        let shop = Shop::open(stack, Script::new().on_settle(acts)).await;
+        let payment = shop.v2(path).await;
+        assert_held(&shop.pay(path, &payment).await, 502);
+        assert_sold(&shop.pay(path, &payment).await, path);
+    }
+}
+
+/// As long as the endpoint has not indexed the log, its facilitator knows no more than that.
+async fn a_payment_that_was_seen_unused_and_is_used_is_held_until_it_is_known_by_what(stack: Stack) {
+    for path in ["/cheap", "/first"] {
+        let acts = [Act::No(USED), Act::No(USED), Act::Says(THIRD_PARTY, HASH)];
+        let shop = Shop::open(stack, Script::new().on_settle(acts)).await;
+        let payment = shop.v2(path).await;
+        for _ in 0..2 {
+            assert_held(&shop.pay(path, &payment).await, 502);
+        }
+        assert_sold(&shop.pay(path, &payment).await, path);
+        assert_spent(&shop.pay(path, &payment).await);
+        assert_eq!(shop.script.verify_calls(), 1);
+        // Withdrawn by its payer, it has paid for nothing.
+        let shop = Shop::open(stack, Script::new().on_settle([Act::Dead(USED), Act::Yes])).await;
+        let payment = shop.v2(path).await;
+        assert_no_offer(&shop.pay(path, &payment).await, USED);
+        assert_sold(&shop.pay(path, &payment).await, path);
+        // A hook has seen nothing.
+        let script = Script::new().on_verify([Act::No(USED)]).on_settle([Act::No(USED), Act::Yes]);
+        let shop = Shop::open_with(stack, script, |gate| gate.hooks(Credulous)).await;
+        let payment = shop.v2(path).await;
+        assert_no_offer(&shop.pay(path, &payment).await, USED);
+        assert_sold(&shop.pay(path, &payment).await, path);
+        assert_eq!(shop.script.verify_calls(), 2, "it was released");
     }
 }
 

@@ -23,6 +23,7 @@ pub const CASES: &[Case] = &[
     case!(a_payment_that_was_used_before_is_refused_without_an_offer),
     case!(the_failure_of_the_transaction_that_was_watched_ends_the_wait),
     case!(a_payment_that_failed_on_chain_and_was_made_since_is_served),
+    case!(what_failed_on_chain_stays_so_while_nobody_is_reached),
     case!(what_a_facilitator_says_at_length_does_not_burst_the_answer),
 ];
 
@@ -232,6 +233,37 @@ async fn a_payment_that_failed_on_chain_and_was_made_since_is_served(stack: Stac
         assert_eq!(shop.script.verify_calls(), 1, "its nonce may be used by now");
         assert_sold(&shop.pay(path, &payment).await, path);
         assert_spent(&shop.pay(path, &payment).await);
+    }
+}
+
+/// Whoever was surely not asked has sent nothing more for it.
+async fn what_failed_on_chain_stays_so_while_nobody_is_reached(stack: Stack) {
+    let failed = "invalid_exact_evm_transaction_failed";
+    for path in ["/cheap", "/first"] {
+        let silence = [Act::Fail(Kind::Unreachable), Act::Fail(Kind::NotActed)];
+        let acts = [Act::Reverted(failed)].into_iter().chain(silence).chain([Act::No("x"), Act::Yes]);
+        let shop = Shop::open(stack, Script::new().on_settle(acts)).await;
+        let payment = shop.v2(path).await;
+        assert_not_settled(&shop.pay(path, &payment).await, failed);
+        for _ in 0..2 {
+            let answer = shop.pay(path, &payment).await;
+            assert_refused(&answer, 503, "facilitator_unavailable");
+            assert_eq!(answer.count("payment-required"), 0);
+        }
+        // It is known to have failed, and needs no proof of that.
+        assert_not_settled(&shop.pay(path, &payment).await, "x");
+        assert_sold(&shop.pay(path, &payment).await, path);
+        // Of several calls, one may have got through.
+        for then in [Act::Fail(Kind::Unreachable), Act::Fail(Kind::NotActed), Act::No("x")] {
+            let acts = [Act::Reverted(failed), Act::Fail(Kind::Internal), then, Act::No("x"), Act::Yes];
+            let shop = Shop::open(stack, Script::new().on_settle(acts)).await;
+            let payment = shop.v2(path).await;
+            assert_not_settled(&shop.pay(path, &payment).await, failed);
+            for _ in 0..2 {
+                assert_refused(&shop.pay(path, &payment).await, 503, "settlement_pending");
+            }
+            assert_sold(&shop.pay(path, &payment).await, path);
+        }
     }
 }
 

@@ -125,7 +125,8 @@ async fn receipt(gate: &Arc<GateInner>, claim: &mut Claim) -> Result<Receipt, Re
     if let Some(receipt) = claim.unserved() {
         return Ok(receipt.clone());
     }
-    let mut before = Before { asked: claim.is_held(), failed: claim.has_failed().cloned() };
+    let mut before =
+        Before { asked: claim.is_held(), failed: claim.has_failed().cloned(), acted_since: false };
     if let Some(failed) = &before.failed {
         // Whoever is asked once more may send another transaction.
         claim.settling_again(failed.clone()).await?;
@@ -144,13 +145,7 @@ async fn receipt(gate: &Arc<GateInner>, claim: &mut Claim) -> Result<Receipt, Re
         Err(error) => {
             match gate.hooks.on_settle_failure(claim.payment(), &Failure::Unavailable(&error)).await {
                 Some(receipt) => by_hook(receipt),
-                None if before.asked || error.may_have_acted() => {
-                    return Err(unresolved(claim, Some(&error)));
-                }
-                None => {
-                    claim.released();
-                    return Err(Refusal::facilitator("settle", &error));
-                }
+                None => return Err(unanswered(claim, before, &error)),
             }
         }
     };
@@ -175,6 +170,8 @@ struct Before {
     asked: bool,
     /// The transaction that was made then, if it is known to have failed.
     failed: Option<PendingSettlement>,
+    /// Whether a call that was made since, in this request, may have done something.
+    acted_since: bool,
 }
 
 /// Asks to settle; and once more, with the same key, where it may have been a gateway that answered in the facilitator's
@@ -190,7 +187,7 @@ async fn ask(
             Err(error) if is_no_answer_of_its_own(error.kind()) => error,
             answer => return answer,
         };
-        before.asked = true;
+        (before.asked, before.acted_since) = (true, true);
         let pause = error.pause().unwrap_or(FIRST_PAUSE * attempt);
         if attempt == ATTEMPTS || pause > patience {
             return Err(error);
@@ -205,6 +202,20 @@ async fn ask(
 /// Whether somebody else may have answered, who cannot know what became of the settlement.
 fn is_no_answer_of_its_own(kind: FacilitatorErrorKind) -> bool {
     matches!(kind, FacilitatorErrorKind::Rejected | FacilitatorErrorKind::Internal)
+}
+
+/// The facilitator did not do its work.
+fn unanswered(claim: &mut Claim, before: Before, error: &FacilitatorError) -> Refusal {
+    if before.acted_since || error.may_have_acted() {
+        return unresolved(claim, Some(error));
+    }
+    // Nothing happened now, so the payment stands as it did.
+    match before.failed {
+        Some(failed) => claim.failed(failed),
+        None if before.asked => return unresolved(claim, Some(error)),
+        None => claim.released(),
+    }
+    Refusal::facilitator("settle", error)
 }
 
 /// A hook takes it as settled.
@@ -260,8 +271,8 @@ async fn recover(
         claim.released();
         return Err(not_settled);
     }
-    // It had failed already, and comes to nothing once more.
-    if let Some(failed) = before.failed {
+    // It had failed already, and comes to nothing once more; unless a call without an answer has sent another one.
+    if let Some(failed) = before.failed.filter(|_| !before.acted_since) {
         claim.failed(failed);
         return Err(if reason.says_used() {
             Refusal::invalid(payment::Refusal { reason, message, payer })
@@ -271,7 +282,9 @@ async fn recover(
     }
     // We asked before, and our first attempt may be what stands in the way of this one. Only the failure of the very
     // transaction we watch proves that the money did not move.
-    if before.asked && (watched.is_none() || transaction != watched) {
+    let is_unproven = before.asked && (watched.is_none() || transaction != watched);
+    // Somebody has used it since it was seen unused here, and whether for this is known once the log is found.
+    if is_unproven || (reason.says_used() && claim.was_seen_unused()) {
         return Err(unresolved(claim, None));
     }
     match transaction {
@@ -298,7 +311,8 @@ fn paid_by_third_party(
             let (transaction, extensions) = (Some(transaction), JsonMap::new());
             Ok(Receipt { transaction, network, payer, amount: None, extensions })
         }
-        _ if before.asked => Err(unresolved(claim, None)),
+        // It is not known yet by which transaction, or what we sent may be what has used it.
+        _ if ours || before.asked => Err(unresolved(claim, None)),
         _ => {
             claim.released();
             Err(Refusal::invalid(payment::Refusal { reason, message, payer }))

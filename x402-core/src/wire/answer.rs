@@ -163,7 +163,7 @@ pub fn settle_response(version: Version, response: &SettleResponse) -> SettleAns
         },
         SettleResponse::Failed(failure) => SettleAnswer {
             success: false,
-            error_reason: Some(failure.reason.clone()),
+            error_reason: given(Some(failure.reason.clone())).or(Some(Reason::UNEXPECTED_SETTLE_ERROR)),
             error_message: failure.message.clone(),
             payer: failure.payer.as_ref().map(Address::to_string),
             transaction: id(failure.transaction.as_ref()),

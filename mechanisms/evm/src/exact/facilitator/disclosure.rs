@@ -113,7 +113,15 @@ impl ExactFacilitator {
         if caller.has_key() || !matches!(outcome, SettleResponse::Settled(_)) {
             return Ok(outcome);
         }
-        self.disclosed(asked, caller, outcome, true).await
+        match self.journal.find(asked).await.map_err(|failure| self.undisclosed(&failure))? {
+            Some(_) => self.disclosed(asked, caller, outcome, true).await,
+            // A hook's word: whatever is settled here has a record.
+            None => Ok(outcome),
+        }
+    }
+
+    fn undisclosed(&self, why: &dyn std::fmt::Display) -> FacilitatorError {
+        self.error(format_args!("who may hear of the settlement is not known for now, ask again: {why}"))
     }
 
     /// `is_told`: from here on this caller has heard.
@@ -124,16 +132,13 @@ impl ExactFacilitator {
         outcome: SettleResponse,
         is_told: bool,
     ) -> Result<SettleResponse, FacilitatorError> {
-        let unread = |why: &dyn std::fmt::Display| {
-            self.error(format_args!("who may hear of the settlement is not known for now, ask again: {why}"))
-        };
         for _ in 0..ROUNDS {
-            let found = self.journal.find(asked).await.map_err(|failure| unread(&failure))?;
+            let found = self.journal.find(asked).await.map_err(|failure| self.undisclosed(&failure))?;
             let Some(entry) = found.filter(|entry| entry.asked.hash == asked.hash) else {
                 return match outcome {
                     // It names nobody who has a right to it.
                     SettleResponse::Failed(_) => Ok(outcome),
-                    _ => Err(unread(&"its record is gone")),
+                    _ => Err(self.undisclosed(&"its record is gone")),
                 };
             };
             match entry.disclosure.hears(caller) {
@@ -145,14 +150,14 @@ impl ExactFacilitator {
                     let told = disclosure.heard_by(caller);
                     let written =
                         self.journal.write(&asked, Some(&entry), step, told, self.clock.now()).await;
-                    match written.map_err(|failure| unread(&failure))? {
+                    match written.map_err(|failure| self.undisclosed(&failure))? {
                         Written::Done(_) => return Ok(outcome),
                         Written::Lost(_) => {}
                     }
                 }
             }
         }
-        Err(unread(&"others are asking at the same time"))
+        Err(self.undisclosed(&"others are asking at the same time"))
     }
 
     /// What anybody else hears of a settlement.

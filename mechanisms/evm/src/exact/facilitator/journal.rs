@@ -142,28 +142,23 @@ impl Journal {
         now: u64,
     ) -> Result<Written, StoreError> {
         let id = id(asked);
-        let stamp = Stamp::new();
-        let record = Record {
-            stamp,
-            state: state(asked, &step, &disclosure),
-            open: matches!(step, Step::Sent(_)),
-            keep: match step {
-                Step::Sent(_) => OPEN_KEPT,
-                Step::Done(_) => {
-                    let expires: u64 = asked.authorization.valid_before.saturating_to();
-                    Duration::from_secs(expires.saturating_sub(now).min(LONGEST_VALIDITY)) + KEPT_AFTER
-                }
-            },
-        };
+        let record = record(asked, &step, &disclosure, now);
+        let stamp = record.stamp;
         Ok(match self.swap(&id, seen, Some(record)).await? {
             Swapped::Done => Written::Done(Entry { id, asked: asked.clone(), step, disclosure, stamp }),
             Swapped::Lost(found) => Written::Lost(found.map(|found| self.read(&id, &found)).transpose()?),
         })
     }
 
-    /// Takes away what came to nothing. `false`: somebody has taken it up meanwhile.
-    pub(super) async fn remove(&self, entry: &Entry) -> Result<bool, StoreError> {
-        Ok(match self.swap(&entry.id, Some(entry), None).await? {
+    /// Takes away what came to nothing, and puts back what was there before. `false`: somebody has taken it up meanwhile.
+    pub(super) async fn take_away(
+        &self,
+        entry: &Entry,
+        before: Option<&Entry>,
+        now: u64,
+    ) -> Result<bool, StoreError> {
+        let before = before.map(|before| record(&before.asked, &before.step, &before.disclosure, now));
+        Ok(match self.swap(&entry.id, Some(entry), before).await? {
             Swapped::Done | Swapped::Lost(None) => true,
             Swapped::Lost(Some(_)) => false,
         })
@@ -177,17 +172,20 @@ impl Journal {
     ) -> Result<Swapped, StoreError> {
         let key = Key::new(self.space.clone(), id);
         let seen = seen.map(|entry| entry.stamp);
-        let mut tries = 1;
-        loop {
+        // What a try without an answer has begun may land yet, whatever the next one is told.
+        let mut unanswered = None;
+        for attempt in 1.. {
             match in_time(self.store.swap(&key, seen, next.clone())).await {
-                Err(failure) if failure.kind() == StoreErrorKind::Unavailable && tries < TRIES => {
+                Ok(swapped) => return Ok(swapped),
+                Err(failure) if failure.kind() == StoreErrorKind::Unavailable && attempt < TRIES => {
                     warn!(%failure, "the store is asked once more");
                     tokio::time::sleep(PAUSE).await;
-                    tries += 1;
+                    unanswered = Some(failure);
                 }
-                outcome => return outcome,
+                Err(failure) => return Err(unanswered.unwrap_or(failure)),
             }
         }
+        unreachable!("the last try returns")
     }
 
     fn read(&self, id: &str, stored: &Stored) -> Result<Entry, StoreError> {
@@ -237,6 +235,21 @@ struct Json {
     answer: Option<Value>,
     #[serde(default)]
     disclosure: Disclosure,
+}
+
+fn record(asked: &Asked, step: &Step, disclosure: &Disclosure, now: u64) -> Record {
+    Record {
+        stamp: Stamp::new(),
+        state: state(asked, step, disclosure),
+        open: matches!(step, Step::Sent(_)),
+        keep: match step {
+            Step::Sent(_) => OPEN_KEPT,
+            Step::Done(_) => {
+                let expires: u64 = asked.authorization.valid_before.saturating_to();
+                Duration::from_secs(expires.saturating_sub(now).min(LONGEST_VALIDITY)) + KEPT_AFTER
+            }
+        },
+    }
 }
 
 fn state(asked: &Asked, step: &Step, disclosure: &Disclosure) -> String {

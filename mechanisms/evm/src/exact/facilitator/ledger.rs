@@ -55,6 +55,11 @@ impl Ledger {
         Turn::Begin { tell, answer }
     }
 
+    /// Whether anything that has to do with its nonce is being done.
+    pub(super) fn is_at_work(&self, asked: &Asked) -> bool {
+        self.runs().get(&key(asked)).is_some_and(Run::goes_on)
+    }
+
     pub(super) fn leave(&self, asked: &Asked) {
         self.runs().remove(&key(asked));
     }

@@ -32,7 +32,7 @@ use x402_core::{
     facilitator::{FacilitatorError, FacilitatorErrorKind, SettleRequest},
     network::{Network, NetworkPattern},
     payment::{JsonMap, Payment, Refusal, SettleResponse, SupportedKind, VerifyResponse, Version},
-    scheme::FacilitatorScheme,
+    scheme::{Begun, FacilitatorScheme},
     store::ClaimStore,
 };
 
@@ -405,11 +405,15 @@ impl FacilitatorScheme for ExactFacilitator {
         }
     }
 
-    async fn may_have_acted(&self, payment: &Payment) -> bool {
-        match self.read(payment) {
-            Ok(asked) => !matches!(self.journal.find(&asked).await, Ok(None)),
-            // What is not settled here now may have been before.
-            Err(_) => true,
+    async fn begun(&self, payment: &Payment) -> Begun {
+        // What is not settled here now may have been before.
+        let Ok(asked) = self.read(payment) else { return Begun::Unknown };
+        // Asked before the journal is read: what ends meanwhile has written down what it did.
+        let is_at_work = self.shared.ledger.is_at_work(&asked);
+        match self.journal.find(&asked).await {
+            Ok(Some(entry)) if entry.asked.hash == asked.hash => Begun::Already,
+            Ok(None) if !is_at_work => Begun::Never,
+            _ => Begun::Perhaps,
         }
     }
 }

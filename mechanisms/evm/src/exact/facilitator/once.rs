@@ -194,10 +194,7 @@ impl ExactFacilitator {
         match written {
             Ok(Written::Done(_)) => Ok(Some(settled)),
             Ok(Written::Lost(_)) => Ok(None),
-            Err(failure) => Err(self.error(format_args!(
-                "transaction {hash} made the payment, which could not be written down: settle it again later: \
-                 {failure}"
-            ))),
+            Err(failure) => Err(self.unwritten_made(hash, &failure)),
         }
     }
 

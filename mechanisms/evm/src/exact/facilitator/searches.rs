@@ -103,6 +103,11 @@ impl ExactFacilitator {
         })
     }
 
+    /// Whether this facilitator has never seen the authorization good.
+    pub(super) fn is_stranger(&self, asked: &Asked) -> bool {
+        remembered(&self.shared.searches.seen_good).get(&asked.hash).is_none()
+    }
+
     /// As [`made`](Self::made), within what is there for searches. `reason` is why the payment is refused if nobody made
     /// it.
     pub(super) async fn made_within_budget(
@@ -116,11 +121,8 @@ impl ExactFacilitator {
             return Ok(unpaid.made);
         }
         let sent_by_us = evidence != Evidence::Words;
-        let budget = if sent_by_us || remembered(&searches.seen_good).get(&asked.hash).is_some() {
-            &searches.acquainted
-        } else {
-            &searches.strangers
-        };
+        let is_stranger = !sent_by_us && self.is_stranger(asked);
+        let budget = if is_stranger { &searches.strangers } else { &searches.acquainted };
         let longest = if sent_by_us { MOST_CALLS } else { MOST_CALLS_FROM_HEAD };
         let each = self.rpc.each().await?;
         let found = join_all(each.iter().map(|one| async {

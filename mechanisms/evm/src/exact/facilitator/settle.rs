@@ -87,10 +87,11 @@ impl ExactFacilitator {
         &self,
         asked: &Asked,
         caller: &Caller,
-        mut over: Option<Entry>,
+        before: Option<Entry>,
         transaction: &Transaction,
     ) -> Result<Option<Entry>, FacilitatorError> {
         let account = &self.shared.account;
+        let mut over = before.clone();
         let unsent = |why: &dyn fmt::Display| {
             unacted(&self.error(format_args!("nothing was sent from {}: {why}", account.address)))
         };
@@ -122,7 +123,7 @@ impl ExactFacilitator {
                     over = Some(entry);
                 }
                 Departure::Taken(fault) | Departure::Refused(fault) => {
-                    return match self.journal.remove(&entry).await {
+                    return match self.journal.take_away(&entry, before.as_ref(), self.clock.now()).await {
                         // Somebody else has found the transaction there, and may have sent it.
                         Ok(false) => Ok(None),
                         Ok(true) => Err(unsent(&fault)),
@@ -153,7 +154,10 @@ impl ExactFacilitator {
         if [reasons::NONCE_ALREADY_USED, reasons::VALID_BEFORE].contains(&refusal.reason) {
             let made = self.made_within_budget(asked, Evidence::Words, &refusal.reason).await;
             let made = made.map_err(|fault| match self.trouble(&fault) {
-                error if fault.was_not_searched() && over.is_none() => unacted(&error),
+                // What was seen unused here was used since, and may have been paid.
+                error if fault.was_not_searched() && over.is_none() && self.is_stranger(asked) => {
+                    unacted(&error)
+                }
                 error => error,
             })?;
             match made {
@@ -170,8 +174,11 @@ impl ExactFacilitator {
                 Made::No => {}
             }
         }
-        if let Some(dead @ Entry { step: Step::Sent(_), .. }) = &over {
-            match self.journal.remove(dead).await {
+        // Only what was sent for this very payment: anybody may come with another authorization of the nonce, or with a
+        // signature that is none, and the record says who may hear of the payment.
+        let is_it = |entry: &&Entry| replaced.is_some() && entry.asked.signature == asked.signature;
+        if let Some(dead) = over.as_ref().filter(is_it) {
+            match self.journal.take_away(dead, None, self.clock.now()).await {
                 Ok(true) => {}
                 // Somebody else got further with it: what was found here may come of that.
                 Ok(false) => return Ok(Next::LookAgain),
@@ -201,16 +208,24 @@ impl ExactFacilitator {
         let answer = self.failed(asked, Reason::PAID_BY_THIRD_PARTY, Some(hash));
         if !caller.has_key() {
             // Another facilitator that writes here may have made it meanwhile.
-            let found = self.journal.find(asked).await.map_err(|failure| self.unstored(&failure))?;
+            let found =
+                self.journal.find(asked).await.map_err(|failure| self.unwritten_made(hash, &failure))?;
             let is_ours = found.is_some_and(|entry| entry.asked.hash == asked.hash);
             return Ok(if is_ours { Next::LookAgain } else { Next::Answer(answer) });
         }
         let (step, disclosure) = (Step::Done(answer.clone()), Disclosure::to(caller));
         let written = self.journal.write(asked, over, step, disclosure, self.clock.now()).await;
-        match written.map_err(|failure| self.unstored(&failure))? {
+        match written.map_err(|failure| self.unwritten_made(hash, &failure))? {
             Written::Done(_) => Ok(Next::Answer(answer)),
             Written::Lost(_) => Ok(Next::LookAgain),
         }
+    }
+
+    /// The money has moved, and the store does not take it: it is not for whoever asks to let the payment go.
+    pub(super) fn unwritten_made(&self, hash: B256, failure: &StoreError) -> FacilitatorError {
+        self.error(format_args!(
+            "transaction {hash} made the payment, which could not be written down: settle it again later: {failure}"
+        ))
     }
 
     /// Whether the authorization has run out for good: by every endpoint's own chain it was not used by then.
