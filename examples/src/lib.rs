@@ -44,7 +44,7 @@ impl Settings {
         println!("listening on {address}");
         let origin = env::var("ORIGIN").unwrap_or(address);
         let facilitator_url =
-            env::var("FACILITATOR_URL").unwrap_or_else(|_| "https://x402.org/facilitator".into());
+            env::var("FACILITATOR_URL").unwrap_or_else(|_| "https://www.x402.org/facilitator".into());
         Ok(Self { pay_to, origin, facilitator_url, listener })
     }
 

@@ -34,7 +34,7 @@ impl Client {
         assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
         assert!(refused.message().contains("Payment required"), "{refused:?}");
         let offer = refused.metadata().get("payment-required").unwrap();
-        let offer = wire::decode_payment_required(&offer.as_bytes().try_into().unwrap()).unwrap();
+        let offer = wire::decode_payment_required(&offer.as_bytes().try_into().unwrap()).unwrap().required;
         let client = x402_evm::exact::client(chain::payer());
         let payload = client.sign(offer.version, &offer.accepts[0]).await.unwrap();
         let payment = serde_json::json!({
@@ -52,7 +52,7 @@ async fn a_call_is_paid_for_by_its_metadata() {
         .scheme(x402_evm::exact::server())
         .build()
         .unwrap();
-    gate.ready().await;
+    gate.ready().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { grpc::serve(gate, &me, listener).await.unwrap() });
@@ -67,8 +67,10 @@ async fn a_call_is_paid_for_by_its_metadata() {
     assert!(!failed.metadata().contains_key("payment-response"));
     assert_eq!((script.verify_calls(), script.settle_calls()), (1, 0), "a call that fails is not charged");
 
-    for method in ["PUT", "GET", "X"] {
+    for method in ["PUT", "GET", "X", "OPTIONS"] {
         let request = http::Request::builder().method(method).uri("/weather.Weather/Today");
+        let request =
+            request.header("origin", "https://x.example").header("access-control-request-method", "POST");
         let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
         let refused = channel.ready().await.unwrap().call(request).await.unwrap();
         assert_eq!(refused.headers()["grpc-status"], "9", "tonic takes any method");

@@ -6,7 +6,7 @@ use x402_core::{payment::SettleResponse, wire};
 
 fuzz_target!(|data: &[u8]| {
     let _ = wire::decode_verify(data);
-    if let Ok(SettleResponse::Settled(receipt)) = wire::decode_settle(data) {
+    if let Ok(SettleResponse::Settled(receipt)) = wire::decode_settle(data, None) {
         let nothing = receipt.amount.is_some_and(|amount| amount.is_zero());
         assert!(receipt.transaction.is_some() || nothing, "success names its transaction");
     }
@@ -24,6 +24,6 @@ fuzz_target!(|data: &[u8]| {
     let _ = wire::decode_payment_required_body(data);
     if let Ok(header) = http::HeaderValue::from_bytes(data) {
         let _ = wire::decode_payment_required(&header);
-        let _ = wire::decode_settle_header(&header);
+        let _ = wire::decode_settle_header(&header, None);
     }
 });

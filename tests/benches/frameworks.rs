@@ -31,7 +31,7 @@ fn gate() -> PaymentGate {
         let _inside = runtime().enter();
         let builder = PaymentGate::builder("https://bench.test").facilitator(Script::new());
         let gate = builder.scheme(x402_evm::exact::server()).build().expect("a gate");
-        runtime().block_on(gate.ready());
+        runtime().block_on(gate.ready()).expect("the scripted facilitator settles all of it");
         gate
     };
     GATE.get_or_init(build).clone()

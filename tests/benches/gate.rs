@@ -55,7 +55,7 @@ fn app(name: &str) -> Router {
             .route("/paid/{id}", get(async || "goods"))
             .route("/free/{id}", get(async || "goods"));
         let gated = gate.charge_routes(routes, prices).expect("routes");
-        RUNTIME.block_on(gate.ready());
+        RUNTIME.block_on(gate.ready()).expect("the scripted facilitator settles all of it");
         gated.route("/bare/{id}", get(async || "goods"))
     };
     APPS.lock().expect("no bench panicked").entry(name.to_owned()).or_insert_with(build).clone()
@@ -75,7 +75,7 @@ fn answer_of(store: &str, request: Request<Body>) -> axum::response::Response {
 
 fn offer() -> PaymentRequired {
     let answer = answer(request("/paid/1"));
-    wire::decode_payment_required(&answer.headers()[wire::PAYMENT_REQUIRED]).expect("an offer")
+    wire::decode_payment_required(&answer.headers()[wire::PAYMENT_REQUIRED]).expect("an offer").required
 }
 
 fn paid(offer: &PaymentRequired) -> Request<Body> {

@@ -38,7 +38,7 @@ async fn main() {
     x402_tests::install_crypto();
     let gate = PaymentGate::builder("https://shop.example.com").facilitator(Script::new());
     let gate = gate.scheme(x402_evm::exact::server()).paywall(PaywallPage::new()).build().unwrap();
-    gate.ready().await;
+    gate.ready().await.expect("the scripted facilitator settles all of it");
     let charge =
         exact("$0.01").on(BASE_SEPOLIA).to(chain::merchant().address()).describe("An article on bees");
     let paid = get(async || "goods").layer(gate.charge(charge).unwrap());

@@ -28,6 +28,14 @@ pub async fn strict_proxy(upstream: SocketAddr, policy: &str) -> anyhow::Result<
     proxy(upstream, &format!("add_header content-security-policy \"{policy}\" always;")).await
 }
 
+/// A proxy in front of a service, as it is delivered.
+///
+/// # Errors
+/// When nginx is not installed, or does not start.
+pub async fn plain_proxy(upstream: SocketAddr) -> anyhow::Result<Serving> {
+    proxy(upstream, "").await
+}
+
 async fn proxy(upstream: SocketAddr, directives: &str) -> anyhow::Result<Serving> {
     let sbin = Path::new("/usr/sbin/nginx");
     let program = find_in_path("nginx").or_else(|| sbin.is_file().then(|| sbin.to_owned()));

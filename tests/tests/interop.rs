@@ -46,7 +46,7 @@ impl Market {
             (None, PaymentGate::builder("http://shop.test").facilitator(facilitator))
         };
         let gate = builder.scheme(x402_evm::exact::server()).build().unwrap();
-        gate.ready().await;
+        gate.ready().await.unwrap();
         let price = exact("$0.01").on(BASE_SEPOLIA).to(chain::merchant().address()).describe("A secret");
         let paid = async |Paid(payment): Paid| format!("secret for {}", payment.payer());
         let named = price.clone().require_identifier();
@@ -266,8 +266,8 @@ async fn sign_offer(url: &str, version: Version) -> (HeaderName, HeaderValue) {
     let answer = reqwest::get(url).await.unwrap();
     assert_eq!(answer.status(), 402);
     let required = match version {
-        Version::V2 => wire::decode_payment_required(&answer.headers()["payment-required"]).unwrap(),
-        Version::V1 => wire::decode_payment_required_body(&answer.bytes().await.unwrap()).unwrap(),
+        Version::V2 => wire::decode_payment_required(&answer.headers()["payment-required"]).unwrap().required,
+        Version::V1 => wire::decode_payment_required_body(&answer.bytes().await.unwrap()).unwrap().required,
     };
     let accepted = required.accepts.into_iter().next().unwrap();
     let payload = x402_evm::exact::client(chain::payer()).sign(version, &accepted).await.unwrap();
@@ -322,7 +322,7 @@ async fn what_was_paid_and_served_elsewhere_buys_nothing_here() {
             .store(MemoryStore::new())
             .build()
             .unwrap();
-        gate.ready().await;
+        gate.ready().await.unwrap();
         let price = exact("$0.01").on(BASE_SEPOLIA).to(chain::merchant().address());
         let app = Router::new().route("/paid", get(async || "secret").layer(gate.charge(price).unwrap()));
         shops.push((Serving::start(app).await.unwrap(), gate, binary));
@@ -351,7 +351,7 @@ async fn a_payment_that_its_payer_broadcasts_after_it_came_is_served_once() {
             .hooks(Broadcasts(chain))
             .build()
             .unwrap();
-        gate.ready().await;
+        gate.ready().await.unwrap();
         let price = exact("$0.01").on(BASE_SEPOLIA).to(chain::merchant().address());
         let price = if first { price.settle_first() } else { price };
         let app = Router::new().route("/paid", get(async || "secret").layer(gate.charge(price).unwrap()));

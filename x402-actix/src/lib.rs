@@ -35,8 +35,16 @@
 //! handler wraps in [`Uncharged`].
 //!
 //! The `.wrap` that is written last is the outermost. What answers or changes a request before it can be paid for goes
-//! outside of the gate: `Cors`, since a browser's preflight cannot pay, and `NormalizePath`. Where `Cors` is given headers to
-//! expose, it exposes no others: list `PAYMENT-REQUIRED`, `PAYMENT-RESPONSE` and `X-PAYMENT-RESPONSE` among them.
+//! outside of the gate, like `NormalizePath`.
+//!
+//! # Scripts of other origins
+//!
+//! A browser's preflight cannot pay. It is not charged, and reaches a CORS layer wherever that stands; of its answer nothing
+//! but the head leaves. For the rest put the CORS layer outside of the gate, so that its headers are on the gate's own
+//! answers as well. It has to allow the headers that carry payments and, where it is given headers to expose, to expose
+//! those that answer them: it replaces what the gate exposes by itself.
+//! With actix-cors these are the names in `REQUEST_HEADERS` and `RESPONSE_HEADERS` of [`x402_core::wire`], as text:
+//! `.expose_headers(RESPONSE_HEADERS.iter().map(|name| name.as_str()))`.
 
 mod bridge;
 mod extract;

@@ -21,7 +21,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, Method, Response};
 use x402_core::gate::{
     Access, ConfigError, HandlerResponse, Head, Passage, PricedRoute, RequestBody, RequestView, Toll,
-    Uncharged, Unread,
+    Uncharged, Unread, is_preflight,
 };
 
 use crate::{
@@ -102,7 +102,9 @@ impl<S> PaymentService<S> {
             return Passage::Refused(toll.no_such_route(&expected.method, error));
         }
         let path = request.match_info().as_str();
-        toll.passage_ahead(&expected.method, expected.route.as_deref(), |pattern| keys.fits(pattern, path))
+        let is_preflight = is_preflight(&expected.method, |name| request.headers().contains_key(name));
+        let fits = |pattern: &str| keys.fits(pattern, path);
+        toll.passage_ahead(&expected.method, is_preflight, expected.route.as_deref(), fits)
     }
 }
 
@@ -146,7 +148,9 @@ where
         Ok(pass) => pass,
         Err(answer) => return Ok(answered(request.into_parts().0, answer)),
     };
-    request.extensions_mut().insert(pass.access());
+    if let Some(access) = pass.access() {
+        request.extensions_mut().insert(access);
+    }
     let answer = Answer::from(inner.call(request).await);
     // Which route it was that failed with an error, nobody tells.
     if let Ok(request) = &answer.request
@@ -169,6 +173,11 @@ impl RequestBody for Upload<'_> {
         let asks = [actix_web::http::Method::GET, actix_web::http::Method::HEAD].contains(self.0.method());
         (asks || self.0.version() <= actix_web::http::Version::HTTP_11)
             && !framed.iter().any(|name| self.0.headers().contains_key(name))
+    }
+
+    fn discard(&mut self) -> bool {
+        self.0.set_payload(Payload::None);
+        true
     }
 
     async fn read(&mut self, limit: usize) -> Result<Bytes, Unread> {

@@ -16,8 +16,25 @@
 //! ```
 //!
 //! A layer on a route looks at no path: whatever the router sends there is charged. A table
-//! ([`GateExt::charge_routes`]) is held against the router's own routes, and a key that is none of them is an error. Put
-//! a CORS layer outside of the gate, so that a browser's preflight, which cannot pay, is answered before it.
+//! ([`GateExt::charge_routes`]) is held against the router's own routes, and a key that is none of them is an error.
+//!
+//! # Scripts of other origins
+//!
+//! A browser's preflight cannot pay. It is not charged, and reaches a CORS layer wherever that stands; of its answer nothing
+//! but the head leaves. For the rest put the CORS layer outside of the gate, so that its headers are on the gate's own
+//! answers as well. It has to allow the headers that carry payments and, where it is given headers to expose, to expose
+//! those that answer them: it replaces what the gate exposes by itself.
+//!
+//! ```
+//! use axum::Router;
+//! use tower_http::cors::{Any, CorsLayer};
+//! use x402_core::wire::{REQUEST_HEADERS, RESPONSE_HEADERS};
+//!
+//! fn for_scripts(charged: Router) -> Router {
+//!     let cors = CorsLayer::new().allow_origin(Any).allow_headers(REQUEST_HEADERS).expose_headers(RESPONSE_HEADERS);
+//!     charged.layer(cors)
+//! }
+//! ```
 
 mod extract;
 mod routes;

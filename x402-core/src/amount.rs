@@ -25,6 +25,17 @@ impl Amount {
         self.0
     }
 
+    /// The amount in whole tokens of this many decimals, as people write it: 10000 of 6 decimals is `0.01`. Exact.
+    pub fn in_tokens(self, decimals: u8) -> String {
+        let decimals = usize::from(decimals);
+        let digits = format!("{:0>width$}", self.0.to_string(), width = decimals + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - decimals);
+        match fraction.trim_end_matches('0') {
+            "" => whole.to_owned(),
+            fraction => format!("{whole}.{fraction}"),
+        }
+    }
+
     /// Whether this is nothing.
     pub fn is_zero(self) -> bool {
         self.0.is_zero()
@@ -97,6 +108,21 @@ pub enum AmountError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_written_in_tokens_without_rounding() {
+        for (amount, decimals, expected) in [
+            (0, 6, "0"),
+            (1, 6, "0.000001"),
+            (10_000, 6, "0.01"),
+            (1_500_000, 6, "1.5"),
+            (12_000_000, 6, "12"),
+            (7, 0, "7"),
+            (7, 18, "0.000000000000000007"),
+        ] {
+            assert_eq!(Amount::from(amount).in_tokens(decimals), expected);
+        }
+    }
 
     #[test]
     fn only_canonical_decimals_are_amounts() {

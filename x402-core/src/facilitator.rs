@@ -160,7 +160,7 @@ pub enum FacilitatorErrorKind {
     Internal,
 }
 
-/// A facilitator that did not do its work.
+/// A facilitator that did not do its work. `{error:#}` tells the causes, too.
 #[derive(Clone)]
 pub struct FacilitatorError {
     kind: FacilitatorErrorKind,
@@ -221,7 +221,13 @@ impl FacilitatorError {
 
 impl fmt::Display for FacilitatorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        let mut cause = self.source.as_deref().map(|source| source as &dyn std::error::Error);
+        while let Some(error) = cause.filter(|_| f.alternate()) {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 

@@ -107,6 +107,74 @@ async fn a_refusal_is_an_answer_whatever_its_status() {
 }
 
 #[tokio::test]
+async fn what_only_informs_holds_no_settlement_up() {
+    for field in ["amount", "payer", "extensions", "errorMessage"] {
+        for odd in [json!(5), json!(null), json!([]), json!({ "a": 1 }), json!("-1"), json!("1.5")] {
+            let mut answer = json!({ "success": true, "transaction": "0xabc", "network": "eip155:84532" });
+            answer[field] = odd;
+            let (url, _) = always(200, answer.to_string()).await;
+            let settled = remote(&url).settle((&payment()).into()).await;
+            assert!(matches!(settled, Ok(SettleResponse::Settled(_))), "{answer}: {settled:?}");
+        }
+    }
+}
+
+fn moved(status: u16, to: &str) -> Response<Body> {
+    let mut moved = answer(status, String::new());
+    moved.headers_mut().insert("location", to.parse().unwrap());
+    moved
+}
+
+#[tokio::test]
+async fn a_redirect_within_the_facilitators_origin_is_followed_and_no_other() {
+    let yes = json!({
+        "isValid": true, "success": true, "transaction": "0xabc", "network": "eip155:84532",
+        "kinds": [{ "x402Version": 2, "scheme": "exact", "network": "eip155:84532" }],
+    })
+    .to_string();
+    for status in [307, 308] {
+        let yes = yes.clone();
+        let (url, log) = server(move |asked, _| {
+            let is_new = asked.path.starts_with("/new");
+            let answer =
+                if is_new { answer(200, yes.clone()) } else { moved(status, &format!("/new{}", asked.path)) };
+            async move { answer }
+        })
+        .await;
+        let facilitator = RemoteFacilitator::builder(&url).bearer("secret").build().unwrap();
+        assert_eq!(facilitator.supported().await.unwrap().kinds.len(), 1);
+        assert!(matches!(facilitator.verify(&payment()).await, Ok(VerifyResponse::Valid { .. })));
+        let key: SettlementKey = "0123456789abcdef".parse().unwrap();
+        let payment = payment();
+        let settled = facilitator.settle(SettleRequest::new(&payment).with_key(&key)).await;
+        assert!(matches!(settled, Ok(SettleResponse::Settled(_))), "{settled:?}");
+        let asked = log.all();
+        assert_eq!(
+            log.paths(),
+            ["/supported", "/new/supported", "/verify", "/new/verify", "/settle", "/new/settle"]
+        );
+        for pair in asked.chunks(2) {
+            assert_eq!((&pair[0].method, &pair[0].body), (&pair[1].method, &pair[1].body), "just as it was");
+            assert_eq!(pair[1].headers["authorization"], "Bearer secret");
+        }
+        assert_eq!(asked[5].headers["idempotency-key"], "0123456789abcdef");
+    }
+    let (elsewhere, untouched) = always(200, r#"{"isValid":true}"#.to_owned()).await;
+    let (url, _) = server(move |asked, _| {
+        let answer = moved(308, &format!("{elsewhere}{}", asked.path));
+        async move { answer }
+    })
+    .await;
+    let error = remote(&url).verify(&payment()).await.unwrap_err();
+    assert!(error.to_string().contains("configure the URL"), "{error}");
+    let error = remote(&url).settle((&payment()).into()).await.unwrap_err();
+    assert_eq!((error.kind(), untouched.count()), (Kind::BadAnswer, 0));
+    let (url, log) = server(|asked, _| async move { moved(307, &asked.path) }).await;
+    assert!(remote(&url).verify(&payment()).await.unwrap_err().to_string().contains("without end"));
+    assert_eq!(log.count(), 4);
+}
+
+#[tokio::test]
 async fn nothing_but_a_yes_is_a_yes() {
     let rest = r#""transaction":"0x1","network":"eip155:84532""#;
     for success in [r#""true""#, "1", "null", "[true]"] {
@@ -247,7 +315,7 @@ async fn statuses_have_their_kinds() {
 }
 
 #[tokio::test]
-async fn redirects_are_not_followed() {
+async fn redirects_to_others_are_not_followed() {
     let (elsewhere, hits) = always(200, r#"{"isValid":true}"#).await;
     for status in [301, 302, 303, 307, 308] {
         let location = format!("{elsewhere}/verify");

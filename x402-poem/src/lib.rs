@@ -31,9 +31,20 @@
 //! outer `catch_error` finds the error as it was. What else is not worth its price a handler wraps in [`Uncharged`]; to
 //! an error it gives [`gate::Uncharged`](x402_core::gate::Uncharged) as [data](poem::Error::set_data).
 //!
-//! Put `Cors` outside of the gate, so that a browser's preflight, which cannot pay, is answered before it. Where it is
-//! given headers to expose, it exposes no others: list `PAYMENT-REQUIRED`, `PAYMENT-RESPONSE` and `X-PAYMENT-RESPONSE`
-//! among them.
+//! # Scripts of other origins
+//!
+//! A browser's preflight cannot pay. It is not charged, and reaches a CORS layer wherever that stands; of its answer nothing
+//! but the head leaves. For the rest put the CORS layer outside of the gate, so that its headers are on the gate's own
+//! answers as well. It has to allow the headers that carry payments and, where it is given headers to expose, to expose
+//! those that answer them: it replaces what the gate exposes by itself.
+//! With poem that is `Cors::new().allow_headers(REQUEST_HEADERS).expose_headers(RESPONSE_HEADERS)`, both from
+//! [`x402_core::wire`].
+//!
+//! # Answers that break off
+//!
+//! Poem ends a streamed answer whose source fails as if it were whole, in HTTP/1. A paid one ends broken all the same: the
+//! gate gives its connection up, by unwinding, which poem catches. That needs a build that unwinds (`panic = "unwind"`, the
+//! default).
 
 mod extract;
 mod methods;

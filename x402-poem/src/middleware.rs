@@ -1,16 +1,23 @@
 //! The middleware: it translates between poem and the gate.
 
-use std::{io, mem, sync::Arc};
+use std::{
+    io, mem,
+    panic::resume_unwind,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header::CONTENT_LENGTH, response::Parts};
-use http_body::Body;
+use http::{HeaderMap, Method, Version, header::CONTENT_LENGTH, response::Parts};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited, combinators::BoxBody};
 use poem::{
     Endpoint, Error, IntoResponse, Middleware, PathPattern, Request, Response, ResponseParts, Result,
 };
 use x402_core::gate::{
     HandlerResponse, Head, Passage, PricedRoute, RequestBody, RequestView, Toll, Uncharged, Unread,
+    is_preflight,
 };
 
 /// Charges for every request that reaches the endpoint it is put on.
@@ -53,7 +60,8 @@ impl<E: Endpoint> Endpoint for PaymentEndpoint<E> {
     async fn call(&self, request: Request) -> Result<Response> {
         let PaymentMiddleware { toll, route } = &self.payment;
         let bare = request.method() == Method::HEAD;
-        let mut answer = match toll.passage(request.method(), route.as_deref()) {
+        let is_preflight = is_preflight(request.method(), |name| request.headers().contains_key(name));
+        let mut answer = match toll.passage(request.method(), is_preflight, route.as_deref()) {
             Passage::Free => self.inner.call(request).await.map(IntoResponse::into_response),
             Passage::Refused(answer) => Ok(to_poem(answer)),
             // Boxed, so that free requests carry no room for it.
@@ -75,17 +83,65 @@ async fn charged<E: Endpoint>(inner: &E, route: PricedRoute, mut request: Reques
         route: request.data().map(|PathPattern(pattern)| &**pattern),
         access: request.data(),
     };
+    let version = request.version();
     let pass = match route.admit(view, &mut body).await {
         Ok(pass) => pass,
         Err(answer) => return Ok(to_poem(answer)),
     };
     request.set_body(body.0);
-    request.set_data(pass.access());
+    if let Some(access) = pass.access() {
+        request.set_data(access);
+    }
     let answer = match inner.call(request).await.map(IntoResponse::into_response) {
         Err(error) if pass.spares(error.status()) => Err(error),
         answer => Ok(answer.unwrap_or_else(Error::into_response)),
     };
-    pass.finish(Answer(answer)).await.0
+    let mut answer = pass.finish(Answer(answer)).await.0;
+    if let Ok(response) = &mut answer
+        && version < Version::HTTP_2
+        && cfg!(panic = "unwind")
+    {
+        break_off(response);
+    }
+    answer
+}
+
+/// Has an answer in HTTP/1 whose body fails end as a failure: poem would go on with the connection, and end what was cut off
+/// as if it were whole. Unwinding is the one way for a body to have poem give a connection up; poem catches it there, and
+/// counts the connection off.
+fn break_off(response: &mut Response) {
+    let body: BoxBody<Bytes, io::Error> = response.take_body().into();
+    // What is shorter than its length said is seen to be.
+    let is_endless = body.size_hint().exact().is_none();
+    response.set_body(if is_endless { BoxBody::new(Breaking(body)) } else { body });
+}
+
+/// A body that unwinds where it fails.
+struct Breaking(BoxBody<Bytes, io::Error>);
+
+impl Body for Breaking {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, io::Error>>> {
+        let frame = ready!(Pin::new(&mut self.0).poll_frame(cx));
+        if let Some(Err(error)) = frame {
+            tracing::error!(%error, "the body of a paid answer failed: its connection is given up");
+            resume_unwind(Box::new(error));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
 }
 
 /// A request's body on its way to the handler.
@@ -94,6 +150,11 @@ struct Upload(poem::Body);
 impl RequestBody for Upload {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    fn discard(&mut self) -> bool {
+        self.0 = poem::Body::empty();
+        true
     }
 
     async fn read(&mut self, limit: usize) -> std::result::Result<Bytes, Unread> {

@@ -9,13 +9,10 @@ use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 use reqwest::{Body, Response, ResponseBuilderExt};
 
-/// The longest body that is read.
-pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
-
 /// The body as far as it can matter: to its end, beyond the limit, or to where it is plain that it is no object.
-pub(crate) async fn peek(mut response: Response) -> reqwest::Result<(Bytes, Response)> {
+pub(crate) async fn peek(mut response: Response, limit: usize) -> reqwest::Result<(Bytes, Response)> {
     let mut read = BytesMut::new();
-    while read.len() <= MAX_BODY_BYTES && (is_blank(&read) || is_object(&read)) {
+    while read.len() <= limit && (is_blank(&read) || is_object(&read)) {
         match response.chunk().await? {
             Some(chunk) => read.extend_from_slice(&chunk),
             None => break,

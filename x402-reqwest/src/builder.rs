@@ -66,7 +66,11 @@ struct Settings {
     hosts: Option<Vec<String>>,
     plain_http: bool,
     selector: Option<Selector>,
+    max_offer_bytes: Option<usize>,
 }
+
+/// The longest body of a 402 that is read, unless another length was set.
+const MAX_OFFER_BYTES: usize = 1024 * 1024;
 
 impl<Target> Builder<Target> {
     pub(crate) fn new() -> Self {
@@ -133,6 +137,13 @@ impl<Target, Cap> Builder<Target, Cap> {
         self
     }
 
+    /// The longest body of a 402 that is read for an offer, in bytes; 1 MiB unless set. Version 1 puts the offer there, with
+    /// the schemas of what is sold.
+    pub fn max_offer_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_offer_bytes = Some(bytes);
+        self
+    }
+
     /// Pays over plain `http://` beyond the loopback interface.
     ///
     /// Dangerous: anyone on the way can put himself into the offer as the payee, up to the cap.
@@ -166,8 +177,17 @@ impl Builder<PaymentMiddleware, Capped> {
 
 impl<Target> Builder<Target, Capped> {
     fn middleware(self) -> Result<PaymentMiddleware, Error> {
-        let Settings { schemes, tokens, networks, assets, pay_to, hosts, plain_http, selector } =
-            self.settings;
+        let Settings {
+            schemes,
+            tokens,
+            networks,
+            assets,
+            pay_to,
+            hosts,
+            plain_http,
+            selector,
+            max_offer_bytes,
+        } = self.settings;
         if schemes.is_empty() {
             return Err(config("a paying client needs a scheme to pay with: call `scheme`"));
         }
@@ -180,7 +200,8 @@ impl<Target> Builder<Target, Capped> {
             hosts: hosts.map(|hosts| hosts.iter().map(|name| host(name)).collect()).transpose()?,
             plain_http,
         };
-        Ok(PaymentMiddleware::new(schemes, limits, selector))
+        let max_offer_bytes = max_offer_bytes.unwrap_or(MAX_OFFER_BYTES);
+        Ok(PaymentMiddleware::new(schemes, limits, selector, max_offer_bytes))
     }
 }
 

@@ -57,7 +57,7 @@ impl Error {
     }
 
     /// No option may be paid.
-    pub(crate) fn nothing_payable(server: &str, declined: Vec<Declined>) -> Self {
+    pub(crate) fn nothing_payable(place: &str, declined: Vec<Declined>) -> Self {
         let mut reasons: Vec<String> = declined.iter().take(8).map(Declined::to_string).collect();
         match declined.len() {
             0 => reasons.push("it offers no way to pay".to_owned()),
@@ -67,7 +67,7 @@ impl Error {
         let reasons = reasons.join("; ");
         let mut error = Self::new(
             ErrorKind::Declined,
-            format!("{server} asks for a payment that may not be made: {reasons}"),
+            format!("{place} asks for a payment that may not be made: {reasons}"),
         );
         error.0.declined = declined;
         error
@@ -77,7 +77,7 @@ impl Error {
     pub(crate) fn sent(payment: SignedPayment, source: reqwest_middleware::Error) -> Self {
         let message = format!(
             "a payment was sent to {} and no answer came: it may be settled. Send the same payment again, not a new one",
-            payment.server()
+            payment.place()
         );
         let mut error = Self::new(ErrorKind::PaymentSent, message).because(source);
         error.0.payment = Some(payment);

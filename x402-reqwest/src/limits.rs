@@ -14,6 +14,7 @@ use x402_core::{
     payment::PaymentRequirements,
     price::{Price, PriceError},
     scheme::SchemeError,
+    wire::DecodeError,
 };
 
 use crate::{
@@ -25,16 +26,31 @@ use crate::{
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Declined {
-    /// What was asked.
-    pub requirements: PaymentRequirements,
+    /// Its place among the options of the offer, from 0.
+    pub position: usize,
+    /// What was asked; `None` where that cannot be read.
+    pub requirements: Option<PaymentRequirements>,
     /// Why it may not be paid.
     pub because: DeclinedBecause,
 }
 
 impl fmt::Display for Declined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PaymentRequirements { network, amount, asset, .. } = &self.requirements;
-        write!(f, "{amount} of {asset} on {network}: {}", self.because)
+        let Some(PaymentRequirements { network, amount, asset, .. }) = &self.requirements else {
+            return write!(f, "option {}: {}", self.position + 1, self.because);
+        };
+        let money = |amount: Amount| match asset::token_at(network, asset) {
+            Some(token) => format!("${} of {}", amount.in_tokens(token.decimals), token.symbol),
+            None => format!("{amount} atomic units of {asset}"),
+        };
+        match &self.because {
+            DeclinedBecause::OverCap { cap, .. } => {
+                let cap = money(*cap);
+                let cap = cap.split_once(" of ").map_or(&*cap, |(cap, _)| cap);
+                write!(f, "it asks {} on {network}, your cap is {cap}", money(*amount))
+            }
+            because => write!(f, "it asks {} on {network}: {because}", money(*amount)),
+        }
     }
 }
 
@@ -55,7 +71,7 @@ pub enum DeclinedBecause {
     #[error("no known stablecoin: give the token a cap of its own with `allow_token`")]
     UnknownToken,
     /// It costs too much.
-    #[error("it asks {asked} atomic units, the cap is {cap}")]
+    #[error("it asks {asked} atomic units, your cap is {cap}")]
     OverCap {
         /// What it costs, in the token's smallest unit.
         asked: Amount,
@@ -71,6 +87,9 @@ pub enum DeclinedBecause {
         /// The scheme it wants, at most 40 characters of it.
         scheme: String,
     },
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(DecodeError),
     /// The scheme cannot pay it.
     #[error("the scheme cannot pay it: {0}")]
     Scheme(SchemeError),
@@ -115,7 +134,7 @@ impl Limits {
     /// Whether the server that answered may be paid for what was asked.
     pub(crate) fn check_origin(&self, asked: &Url, answered: &Url) -> Result<(), Error> {
         let refuse = |why: String| Err(Error::new(ErrorKind::Origin, why));
-        let server = origin::name(answered);
+        let server = origin::place(answered);
         if !origin::same(asked, answered) {
             return refuse(format!(
                 "{server} asks to be paid for a request to {}: ask it directly if it is to be paid",

@@ -9,7 +9,7 @@ use x402_core::{
     extension::payment_identifier::{self, PaymentId},
     payment::{PaymentPayload, PaymentRequired, PaymentRequirements},
     scheme::{AnyClientScheme, ClientScheme, SchemeError},
-    wire::{PAYMENT_SIGNATURE, X_PAYMENT},
+    wire::{DecodedOffer, PAYMENT_SIGNATURE, UnreadableOption, X_PAYMENT},
 };
 
 use crate::{
@@ -56,6 +56,7 @@ struct Inner {
     schemes: Vec<AnyClientScheme>,
     limits: Limits,
     selector: Option<Selector>,
+    max_offer_bytes: usize,
 }
 
 impl PaymentMiddleware {
@@ -64,8 +65,13 @@ impl PaymentMiddleware {
         Builder::new()
     }
 
-    pub(crate) fn new(schemes: Vec<AnyClientScheme>, limits: Limits, selector: Option<Selector>) -> Self {
-        Self(Arc::new(Inner { schemes, limits, selector }))
+    pub(crate) fn new(
+        schemes: Vec<AnyClientScheme>,
+        limits: Limits,
+        selector: Option<Selector>,
+        max_offer_bytes: usize,
+    ) -> Self {
+        Self(Arc::new(Inner { schemes, limits, selector, max_offer_bytes }))
     }
 
     /// Builds the client and puts this middleware on it. Middleware added to the result sits below: it sees the
@@ -146,7 +152,7 @@ impl Inner {
             return Ok(response);
         }
         let answered = response.url().clone();
-        let offer = match offer::read(response).await? {
+        let offer = match offer::read(response, self.max_offer_bytes).await? {
             Answer::Offer(offer) => offer,
             Answer::Other(response) => return Ok(response),
         };
@@ -154,50 +160,61 @@ impl Inner {
         if let Some(payment) = earlier {
             return Err(already_paid(&payment).into());
         }
-        let server = origin::name(&url);
-        let (scheme, chosen) = self.choose(&server, &offer)?;
-        let again = again.ok_or_else(|| not_replayable(&server))?;
+        let place = origin::place(&url);
+        let (scheme, option) = self.choose(&place, &offer)?;
+        let again = again.ok_or_else(|| not_replayable(&place))?;
         let identifier = extensions.get::<PaymentId>();
-        let payment =
-            sign(scheme, chosen, offer, identifier).await.map_err(|error| signing(&server).because(error))?;
-        let payment =
-            SignedPayment::new(method, url, payment).map_err(|error| signing(&server).because(error))?;
+        let payment = sign(scheme, &offer.required, option, identifier)
+            .await
+            .map_err(|error| signing(&place).because(error))?;
+        let payment = SignedPayment::new((method, url), (&offer, option), payment)
+            .map_err(|error| signing(&place).because(error))?;
         let PaymentRequirements { network, amount, asset, pay_to, .. } = payment.requirements();
-        tracing::debug!(host = server, %network, %amount, %asset, %pay_to, "paying");
+        tracing::debug!(resource = place, %network, %amount, %asset, %pay_to, "paying");
         extensions.insert(payment.clone());
         send(payment, again, extensions, next).await
     }
 
-    /// The option to pay, and the scheme to pay it with.
+    /// The scheme to pay with, and the place of the option to pay among those that could be read.
     fn choose(
         &self,
-        server: &str,
-        offer: &PaymentRequired,
-    ) -> std::result::Result<(&AnyClientScheme, PaymentRequirements), Error> {
-        let (mut schemes, mut options, mut declined) = (Vec::new(), Vec::new(), Vec::new());
-        for option in &offer.accepts {
+        place: &str,
+        offer: &DecodedOffer,
+    ) -> std::result::Result<(&AnyClientScheme, usize), Error> {
+        let (mut payable, mut options) = (Vec::new(), Vec::new());
+        let mut declined: Vec<Declined> = offer.unreadable.iter().map(unreadable).collect();
+        for Declined { position, because, .. } in &declined {
+            tracing::warn!(resource = place, position, %because, "an option of the offer is left out");
+        }
+        let is_unreadable =
+            |position: &usize| offer.unreadable.iter().any(|option| option.position == *position);
+        let positions = (0..).filter(|position| !is_unreadable(position));
+        for ((index, option), position) in offer.required.accepts.iter().enumerate().zip(positions) {
             match self.limits.check(option).and_then(|()| self.scheme_for(option)) {
                 Ok(scheme) => {
-                    schemes.push(scheme);
+                    payable.push((scheme, index));
                     options.push(option.clone());
                 }
-                Err(because) => declined.push(Declined { requirements: option.clone(), because }),
+                Err(because) => {
+                    declined.push(Declined { position, requirements: Some(option.clone()), because });
+                }
             }
         }
         if options.is_empty() {
-            return Err(Error::nothing_payable(server, declined));
+            declined.sort_by_key(|option| option.position);
+            return Err(Error::nothing_payable(place, declined));
         }
-        let index = match &self.selector {
+        let chosen = match &self.selector {
             Some(select) => select(&options),
             None => Some(0),
         };
-        match index {
-            Some(index) if index < options.len() => Ok((schemes[index], options.swap_remove(index))),
-            _ => Err(Error::new(
+        chosen.and_then(|chosen| payable.get(chosen).copied()).ok_or_else(|| {
+            let offered = options.len();
+            Error::new(
                 ErrorKind::Declined,
-                format!("the selector chose none of {} options that {server} offers", options.len()),
-            )),
-        }
+                format!("the selector chose none of {offered} options that {place} offers"),
+            )
+        })
     }
 
     fn scheme_for(
@@ -218,13 +235,21 @@ impl Inner {
     }
 }
 
+fn unreadable(UnreadableOption { position, why }: &UnreadableOption) -> Declined {
+    let because = DeclinedBecause::Unreadable(why.clone());
+    Declined { position: *position, requirements: None, because }
+}
+
+/// Signs a payment of this option of the offer.
 async fn sign(
     scheme: &AnyClientScheme,
-    accepted: PaymentRequirements,
-    offer: PaymentRequired,
+    offer: &PaymentRequired,
+    option: usize,
     identifier: Option<&PaymentId>,
 ) -> std::result::Result<PaymentPayload, SchemeError> {
-    let PaymentRequired { version, resource, mut extensions, .. } = offer;
+    let PaymentRequired { version, resource, accepts, extensions, .. } = offer;
+    let (version, resource, accepted) = (*version, Some(resource.clone()), accepts[option].clone());
+    let mut extensions = extensions.clone();
     if payment_identifier::declared(&extensions).is_some() {
         let identifier = match identifier {
             Some(identifier) => identifier.clone(),
@@ -233,8 +258,7 @@ async fn sign(
         payment_identifier::identify(&mut extensions, &identifier);
     }
     let payload = scheme.sign(version, &accepted).await?;
-    // Version 2 repeats what was offered, and servers check that it does.
-    Ok(PaymentPayload { version, resource: Some(resource), accepted, payload, extensions })
+    Ok(PaymentPayload { version, resource, accepted, payload, extensions })
 }
 
 /// Nobody is to guess it: who shows it with the payment is given what was bought.
@@ -259,10 +283,14 @@ async fn send(
     loop {
         let again = request.try_clone();
         let answer = match next.clone().run(request, extensions).await {
-            Ok(response) => pending::pause(response).await.map_err(Into::into),
+            Ok(mut response) => {
+                // What the answer says of a settlement is about this payment's.
+                response.extensions_mut().insert(payment.clone());
+                pending::pause(response).await.map_err(Into::into)
+            }
             Err(error) => Err(error),
         };
-        let (pause, mut response) = match answer {
+        let (pause, response) = match answer {
             Ok(answer) => answer,
             Err(error) => return Err(Error::sent(payment, error).into()),
         };
@@ -276,22 +304,21 @@ async fn send(
             }
             _ => {
                 tracing::debug!(host, status, "answered");
-                response.extensions_mut().insert(payment);
                 return Ok(response);
             }
         }
     }
 }
 
-fn signing(server: &str) -> Error {
-    Error::new(ErrorKind::Signing, format!("the payment {server} asks for could not be signed"))
+fn signing(place: &str) -> Error {
+    Error::new(ErrorKind::Signing, format!("the payment {place} asks for could not be signed"))
 }
 
-fn not_replayable(server: &str) -> Error {
+fn not_replayable(place: &str) -> Error {
     Error::new(
         ErrorKind::BodyNotReplayable,
         format!(
-            "{server} asks to be paid, but the request's body is a stream and cannot be sent again: give it as bytes"
+            "{place} asks to be paid, but the request's body is a stream and cannot be sent again: give it as bytes"
         ),
     )
 }
@@ -301,7 +328,7 @@ fn already_paid(payment: &SignedPayment) -> Error {
         ErrorKind::AlreadyPaid,
         format!(
             "these extensions hold a payment for another request, to {}: give every request its own",
-            payment.server()
+            payment.place()
         ),
     )
 }

@@ -1,57 +1,63 @@
 //! Reads the offer a 402 makes.
 
 use reqwest::Response;
-use x402_core::{
-    payment::PaymentRequired,
-    wire::{self, PAYMENT_REQUIRED},
-};
+use x402_core::wire::{self, DecodedOffer, PAYMENT_REQUIRED};
 
 use crate::{
-    body::{self, MAX_BODY_BYTES},
+    body,
     error::{Error, ErrorKind},
     origin,
 };
 
 /// What a 402 turned out to be.
 pub(crate) enum Answer {
-    Offer(PaymentRequired),
+    Offer(DecodedOffer),
     /// A 402 that knows nothing of the protocol, readable as it came.
     Other(Response),
 }
 
-/// Reads the offer: version 2's header, or else version 1's body. A body makes an offer when it is a JSON object that
-/// mentions `x402Version`.
-pub(crate) async fn read(response: Response) -> Result<Answer, reqwest_middleware::Error> {
-    let server = origin::name(response.url());
+/// Reads the offer: version 2's header, or else the body, up to this many bytes. A body makes an offer when it is a JSON
+/// object that speaks of one.
+pub(crate) async fn read(response: Response, limit: usize) -> Result<Answer, reqwest_middleware::Error> {
+    let place = origin::place(response.url());
     let malformed = |why: &str| {
         Error::new(
             ErrorKind::MalformedOffer,
-            format!("{server} asks for a payment that cannot be read: {why}"),
+            format!("{place} asks for a payment that cannot be read: {why}"),
         )
     };
     let mut headers = response.headers().get_all(PAYMENT_REQUIRED).iter();
-    match (headers.next(), headers.next()) {
-        (Some(header), None) => {
-            let offer = wire::decode_payment_required(header)
-                .map_err(|error| malformed(&format!("PAYMENT-REQUIRED: {error}")).because(error))?;
-            return Ok(Answer::Offer(offer));
+    let header = headers.next().cloned();
+    if headers.any(|other| Some(other) != header.as_ref()) {
+        return Err(malformed("there are several PAYMENT-REQUIRED headers that differ").into());
+    }
+    let unread = match header.map(|header| wire::decode_payment_required(&header)) {
+        Some(Ok(offer)) => return Ok(Answer::Offer(offer)),
+        Some(Err(error)) => Some(malformed(&format!("PAYMENT-REQUIRED: {error}")).because(error)),
+        None => None,
+    };
+    let (read, response) = body::peek(response, limit).await?;
+    let speaks = body::is_object(&read) && speaks_of_an_offer(&read);
+    if speaks && read.len() <= limit {
+        match wire::decode_payment_required_body(&read) {
+            Ok(offer) => return Ok(Answer::Offer(offer)),
+            Err(error) if unread.is_none() => {
+                return Err(malformed(&format!("the body: {error}")).because(error).into());
+            }
+            Err(_) => {}
         }
-        (Some(_), Some(_)) => return Err(malformed("there are several PAYMENT-REQUIRED headers").into()),
-        (None, _) => {}
     }
-    let (read, response) = body::peek(response).await?;
-    if !body::is_object(&read) || !mentions_x402(&read) {
-        return Ok(Answer::Other(body::restore(read, response)));
+    match unread {
+        Some(error) => Err(error.into()),
+        None if speaks => Err(malformed(&format!(
+            "the body is longer than {limit} bytes; `max_offer_bytes` says how long it may be"
+        ))
+        .into()),
+        None => Ok(Answer::Other(body::restore(read, response))),
     }
-    if read.len() > MAX_BODY_BYTES {
-        return Err(malformed(&format!("the body is longer than {MAX_BODY_BYTES} bytes")).into());
-    }
-    let offer = wire::decode_payment_required_body(&read)
-        .map_err(|error| malformed(&format!("the body: {error}")).because(error))?;
-    Ok(Answer::Offer(offer))
 }
 
-fn mentions_x402(body: &[u8]) -> bool {
-    const KEY: &[u8] = b"\"x402Version\"";
-    body.windows(KEY.len()).any(|window| window == KEY)
+fn speaks_of_an_offer(body: &[u8]) -> bool {
+    let has = |key: &[u8]| body.windows(key.len()).any(|window| window == key);
+    has(b"\"x402Version\"") || (has(b"\"accepts\"") && has(b"\"maxAmountRequired\""))
 }

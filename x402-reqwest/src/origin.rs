@@ -8,6 +8,11 @@ pub(crate) fn name(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
+/// What was asked for, as messages name it: without query and credentials.
+pub(crate) fn place(url: &Url) -> String {
+    format!("{}{}", name(url), url.path())
+}
+
 /// Whether scheme, host and port are the same.
 pub(crate) fn same(one: &Url, other: &Url) -> bool {
     one.origin() == other.origin()

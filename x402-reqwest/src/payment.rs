@@ -5,7 +5,7 @@ use reqwest::{Request, Url};
 use x402_core::{
     extension::payment_identifier::{self, PaymentId},
     payment::{PaymentPayload, PaymentRequirements},
-    wire::{self, DecodeError},
+    wire::{DecodeError, DecodedOffer},
 };
 
 use crate::origin;
@@ -25,8 +25,13 @@ pub struct SignedPayment {
 }
 
 impl SignedPayment {
-    pub(crate) fn new(method: Method, url: Url, payment: PaymentPayload) -> Result<Self, DecodeError> {
-        let (name, mut value) = wire::encode_payment_header(&payment)?;
+    /// The payment of this option of the offer.
+    pub(crate) fn new(
+        (method, url): (Method, Url),
+        (offer, option): (&DecodedOffer, usize),
+        payment: PaymentPayload,
+    ) -> Result<Self, DecodeError> {
+        let (name, mut value) = offer.encode_payment(option, &payment)?;
         value.set_sensitive(true);
         let identifier = payment_identifier::identifier(&payment.extensions).ok().flatten();
         Ok(Self { method, url, requirements: payment.accepted, identifier, name, value })
@@ -49,6 +54,10 @@ impl SignedPayment {
 
     pub(crate) fn server(&self) -> String {
         origin::name(&self.url)
+    }
+
+    pub(crate) fn place(&self) -> String {
+        origin::place(&self.url)
     }
 
     pub(crate) fn belongs_to(&self, request: &Request) -> bool {

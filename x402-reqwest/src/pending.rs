@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause, whatever the server names.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// The longest body that is searched for the protocol's words.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
 /// Another request with the same payment is being handled.
 const IN_PROGRESS: &str = "payment_in_progress";
 
@@ -36,7 +39,7 @@ pub(crate) async fn pause(response: Response) -> reqwest::Result<(Option<Duratio
     if receipt_says_pending(&response) {
         return Ok((Some(pause), response));
     }
-    let (read, response) = body::peek(response).await?;
+    let (read, response) = body::peek(response, MAX_BODY_BYTES).await?;
     let pending = body_says_pending(&read);
     Ok((pending.then_some(pause), body::restore(read, response)))
 }
@@ -50,7 +53,7 @@ fn receipt_says_pending(response: &Response) -> bool {
 }
 
 fn body_says_pending(body: &[u8]) -> bool {
-    body.len() <= body::MAX_BODY_BYTES
+    body.len() <= MAX_BODY_BYTES
         && wire::parse_json(body).is_ok_and(|json| json["error"].as_str().is_some_and(is_pending))
 }
 

@@ -44,7 +44,8 @@ impl ResponseExt for reqwest::Response {
     fn receipt(&self) -> Option<Result<SettleResponse, DecodeError>> {
         let headers = self.headers();
         let header = headers.get(PAYMENT_RESPONSE).or_else(|| headers.get(X_PAYMENT_RESPONSE))?;
-        Some(wire::decode_settle_header(header))
+        let asked = self.payment().map(|payment| &payment.requirements().network);
+        Some(wire::decode_settle_header(header, asked))
     }
 
     fn payment(&self) -> Option<&SignedPayment> {

@@ -15,6 +15,15 @@
 //!     Ok(gate.charge(charge)?.layer(service))
 //! }
 //! ```
+//!
+//! # Scripts of other origins
+//!
+//! A browser's preflight cannot pay. It is not charged, and reaches a CORS layer wherever that stands; of its answer nothing
+//! but the head leaves. For the rest put the CORS layer outside of the gate, so that its headers are on the gate's own
+//! answers as well. It has to allow the headers that carry payments and, where it is given headers to expose, to expose
+//! those that answer them: it replaces what the gate exposes by itself.
+//! With tower-http that is `CorsLayer::new().allow_headers(REQUEST_HEADERS).expose_headers(RESPONSE_HEADERS)`, both from
+//! [`x402_core::wire`].
 
 mod answer;
 mod body;

@@ -6,10 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts};
+use http::{Method, Request, Response, Version, header::CONTENT_LENGTH, request::Parts};
 use http_body::Body;
 use tower_service::Service;
-use x402_core::gate::{Passage, PricedRoute, RequestView, Toll};
+use x402_core::gate::{Passage, PricedRoute, RequestView, Toll, is_preflight};
 
 use crate::{
     answer::Answer,
@@ -52,9 +52,10 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
+        let is_preflight = is_preflight(&parts.method, |name| parts.headers.contains_key(name));
         let passage = match (self.routing.route)(&parts) {
-            Ok(route) => self.toll.passage(&parts.method, route),
-            Err(Unclear) => self.toll.unclear(&parts.method),
+            Ok(route) => self.toll.passage(&parts.method, is_preflight, route),
+            Err(Unclear) => self.toll.unclear(&parts.method, is_preflight),
         };
         match passage {
             Passage::Free => {
@@ -66,7 +67,10 @@ where
                 // The service that was polled ready is the one to call; its clone has yet to become so.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                let body = self.uploads.upload(body);
+                let length = parts.headers.get(CONTENT_LENGTH);
+                let is_bodiless =
+                    parts.version < Version::HTTP_2 && length.is_none_or(|length| length == "0");
+                let body = self.uploads.upload(body, is_bodiless);
                 GateFuture::charged(charged(ready, route, self.routing, parts, body))
             }
         }
@@ -97,7 +101,9 @@ where
         Ok(pass) => pass,
         Err(answer) => return Ok(answer.map(GateBody::from)),
     };
-    parts.extensions.insert(pass.access());
+    if let Some(access) = pass.access() {
+        parts.extensions.insert(access);
+    }
     let response = match inner.call(Request::from_parts(parts, body.into_inner())).await {
         Ok(response) => response,
         Err(error) => {

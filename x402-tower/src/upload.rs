@@ -40,9 +40,9 @@ impl Uploads {
         Self(Some(Arc::new(Rebuilding { read, rebuild, is_empty: B::is_end_stream })))
     }
 
-    pub(crate) fn upload<B: 'static>(&self, body: B) -> Upload<B> {
+    pub(crate) fn upload<B: 'static>(&self, body: B, is_bodiless: bool) -> Upload<B> {
         let rebuilding = self.0.as_ref().and_then(|known| known.downcast_ref().copied());
-        Upload { body: Some(body), rebuilding }
+        Upload { body: Some(body), rebuilding, is_bodiless }
     }
 }
 
@@ -57,6 +57,8 @@ pub(crate) struct Upload<B> {
     /// `None` after it could not be read.
     body: Option<B>,
     rebuilding: Option<Rebuilding<B>>,
+    /// Whether the headers of a preflight say that there is none, as they do in HTTP/1.
+    is_bodiless: bool,
 }
 
 impl<B> Upload<B> {
@@ -72,6 +74,16 @@ impl<B: Send + 'static> RequestBody for Upload<B> {
 
     fn is_empty(&self) -> bool {
         matches!((&self.body, self.rebuilding), (Some(body), Some(Rebuilding { is_empty, .. })) if is_empty(body))
+    }
+
+    fn discard(&mut self) -> bool {
+        match self.rebuilding {
+            Some(Rebuilding { rebuild, .. }) => {
+                self.body = Some(rebuild(Bytes::new()));
+                true
+            }
+            None => self.is_bodiless,
+        }
     }
 
     async fn read(&mut self, limit: usize) -> Result<Bytes, Unread> {

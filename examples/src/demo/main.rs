@@ -84,7 +84,7 @@ async fn demo(options: &Options) -> anyhow::Result<()> {
     let response = client.get(&service.url).send().await?;
     ensure!(response.status() == 402, "expected 402 without a payment, got {}", response.status());
     let offer = response.headers().get(wire::PAYMENT_REQUIRED).context("no PAYMENT-REQUIRED header")?;
-    show_offer(&wire::decode_payment_required(offer)?);
+    show_offer(&wire::decode_payment_required(offer)?.required);
 
     let mut ledger = Ledger::open(&chain, payer.address(), payee.address()).await?;
 
@@ -193,7 +193,7 @@ async fn pay_with_npm(
     let key = chain::private_key(payer);
     let report = node::run(program, &[("URL", &service.url), ("PRIVATE_KEY", &key)]).await?;
     ensure!(report["status"] == json!(200), "expected 200 for a payment, got {report}");
-    let receipt = wire::decode_settle(&serde_json::to_vec(&report["receipt"])?)?;
+    let receipt = wire::decode_settle(&serde_json::to_vec(&report["receipt"])?, None)?;
     let SettleResponse::Settled(receipt) = receipt else { bail!("not settled: {report}") };
     let body = report["body"].as_str().map_or_else(|| report["body"].to_string(), str::to_owned);
     let header = report["payment"].as_str().context("no payment was sent")?.to_owned();

@@ -50,7 +50,7 @@ impl Service {
             (builder.facilitator(LocalFacilitator::new().with(exact)), words, None)
         };
         let gate = gate.build()?;
-        gate.ready().await;
+        gate.ready().await?;
         let payee = payee.to_owned();
         let task = match framework {
             "axum" => tokio::spawn(async move { services::axum::serve(gate, &payee, listener).await }),

@@ -77,7 +77,7 @@ pub(crate) async fn serve(chain: &Chain, listener: TcpListener) -> anyhow::Resul
         .facilitator(LocalFacilitator::new().with(facilitator))
         .paywall(page.clone())
         .build()?;
-    gate.ready().await;
+    gate.ready().await?;
 
     let paper = Newspaper { gate, page, token, publisher: chain::merchant().address().to_string() };
     listener.set_nonblocking(true)?;

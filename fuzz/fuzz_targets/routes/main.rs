@@ -170,7 +170,7 @@ fn rig() -> (Runtime, PaymentGate) {
             .scheme(x402_evm::exact::server())
             .build()
             .expect("a gate");
-        gate.ready().await;
+        gate.ready().await.unwrap();
         gate
     });
     (runtime, gate)

@@ -2,7 +2,7 @@
 
 use x402_tests::{
     browser::{Setup, Wallet},
-    nginx::caching_proxy,
+    nginx::{caching_proxy, plain_proxy},
     serve::Serving,
 };
 
@@ -12,8 +12,11 @@ use crate::{
     market::{Market, browser, cent, shelves},
 };
 
-pub const CASES: &[Case] =
-    &[case!(neither_page_nor_offer_is_kept), case!(what_was_bought_is_not_given_to_others)];
+pub const CASES: &[Case] = &[
+    case!(neither_page_nor_offer_is_kept),
+    case!(what_was_bought_is_not_given_to_others),
+    case!(a_long_offer_passes_as_it_is_delivered),
+];
 
 /// What its author lets any cache keep.
 const PUBLIC: &Exhibit = &Exhibit {
@@ -88,4 +91,25 @@ async fn what_was_bought_is_not_given_to_others(stack: Stack) {
         assert_eq!(conduct.foreign(&proxy.url("")), Vec::<String>::new());
         assert_eq!(conduct.violations, Vec::<String>::new());
     }
+}
+
+/// It answers 502 in place of an answer whose head is longer than 4 KiB.
+async fn a_long_offer_passes_as_it_is_delivered(stack: Stack) {
+    let many = (0..6).fold(cent(), |charge, _| charge.or(cent())).describe("One of many words. ".repeat(200));
+    let long = Shelf { path: "/long", methods: Methods::Get, charge: Some(many), good: Good::Shows(PUBLIC) };
+    let market = Market::selling(stack, vec![long]).await;
+    let proxy = plain_proxy(market.serving.address).await.unwrap();
+    for path in ["/long".to_owned(), format!("/long?q={}", "x".repeat(900))] {
+        for accept in ["application/json", HTML] {
+            let answer = proxy.get(&path, &[("accept", accept)]).await.unwrap();
+            assert_eq!(
+                (answer.status, answer.count("payment-required")),
+                (402, 1),
+                "{} {accept}",
+                &path[..5]
+            );
+            assert!(answer.body.contains("One of many words"), "{} {accept}", &path[..5]);
+        }
+    }
+    drop(market);
 }

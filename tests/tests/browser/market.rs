@@ -142,7 +142,7 @@ impl Market {
             .paywall(page)
             .build()
             .unwrap();
-        gate.ready().await;
+        gate.ready().await.unwrap();
         let (goods, stock) = (Goods::default(), Stock::Priced(shelves));
         let serving = match stack.framework {
             Framework::Axum => stacks::axum::serve(gate.clone(), goods, stock).await.unwrap(),

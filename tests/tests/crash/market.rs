@@ -121,7 +121,7 @@ impl Market {
                 .claim_lease(Duration::from_secs(1))
                 .build()
                 .unwrap();
-            gate.ready().await;
+            gate.ready().await.unwrap();
             let app = shop(&gate, &seller.to_string(), Self::ledger_in(&folder)).unwrap();
             shops.push(Shop { serving: Serving::start(app).await.unwrap(), _gate: gate });
         }

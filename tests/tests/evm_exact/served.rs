@@ -49,7 +49,7 @@ impl Shop {
             .hooks(Broadcasts(chain, message.clone()))
             .build()
             .unwrap();
-        gate.ready().await;
+        gate.ready().await.unwrap();
         let price = exact("$0.01").on(Network::evm(BASE_SEPOLIA)).to(chain::merchant().address());
         let charge = gate.charge(price).unwrap();
         let app = Router::new().route("/paid", get(async || "secret").layer(charge));

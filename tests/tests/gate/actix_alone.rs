@@ -96,7 +96,7 @@ where
     });
     let handle = handle.recv().unwrap();
     let serving = Serving::ended_by(address, move || drop(handle.stop(false)));
-    gate.ready().await;
+    gate.ready().await.unwrap();
     Shop::around(STACK, script, gate, goods, serving)
 }
 

@@ -1,18 +1,23 @@
 //! A facilitator that is not there yet, goes away, or changes its mind about what it supports.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, Method, Response, Uri};
 use x402_core::{
     facilitator::FacilitatorErrorKind as Kind,
-    gate::{Passage, PaymentGate, RequestView},
+    gate::{Pass, Passage, PaymentGate, RequestView, TimeLimits},
+    store::{ClaimStore, Key, Record, Stamp, StoreError, Stored, Swapped},
+    wire::PAYMENT_SIGNATURE,
 };
-use x402_tests::script::{Act, Script};
+use x402_tests::{
+    script::{Act, Script},
+    serve::encoded,
+};
 
 use crate::{
     harness::{Case, Stack, case},
     shop::{Shop, cent, gate},
-    support::{assert_asked, assert_refused, assert_sold},
+    support::{assert_asked, assert_refused, assert_sold, sign_v2},
 };
 
 pub const CASES: &[Case] = &[
@@ -20,6 +25,9 @@ pub const CASES: &[Case] = &[
     case!(no_request_waits_for_what_is_supported),
     case!(a_facilitator_that_hangs_or_panics_is_asked_again).once().paused(),
     case!(a_later_outage_changes_nothing).once().paused(),
+    case!(a_gate_that_is_not_ready_says_what_is_missing).once().paused(),
+    case!(a_gates_status_follows_its_facilitator).once().paused(),
+    case!(a_store_that_is_down_is_told).once().paused(),
     case!(what_is_supported_is_kept_fresh).once().paused(),
     case!(a_gate_that_is_gone_asks_nothing).once().paused(),
 ];
@@ -35,7 +43,7 @@ async fn until_the_facilitator_tells_paid_routes_wait_and_then_recover_by_themse
     }
     assert_eq!(shop.get("/cheap", &[("x-payment", "?")]).await.status, 400);
     assert_eq!(shop.counts(), (0, 0, 0));
-    shop.gate.ready().await;
+    shop.gate.ready().await.unwrap();
     assert_eq!(shop.script.supported_calls(), 2);
     assert_asked_v2(&shop.get("/cheap", &[]).await);
     assert_sold(&shop.pay("/cheap", &payment).await, "/cheap");
@@ -64,7 +72,9 @@ async fn no_request_waits_for_what_is_supported(stack: Stack) {
 
 /// Asks a gate directly, where time is not real.
 async fn ask(gate: &PaymentGate) -> Response<bytes::Bytes> {
-    let Passage::Charged(route) = gate.toll(cent()).unwrap().passage(&Method::GET, None) else { panic!() };
+    let Passage::Charged(route) = gate.toll(cent()).unwrap().passage(&Method::GET, false, None) else {
+        panic!()
+    };
     let (uri, headers) = (Uri::from_static("/cheap"), HeaderMap::new());
     let view = RequestView { method: &Method::GET, uri: &uri, headers: &headers, route: None, access: None };
     route.admit(view, &mut bytes::Bytes::new()).await.unwrap_err()
@@ -73,11 +83,10 @@ async fn ask(gate: &PaymentGate) -> Response<bytes::Bytes> {
 async fn a_facilitator_that_hangs_or_panics_is_asked_again(_: Stack) {
     for act in [Act::Hang, Act::Panic, Act::Fail(Kind::BadAnswer)] {
         let script = Script::new().on_supported([act.clone(), act, Act::Yes]);
-        let gate = gate(script.clone()).build().unwrap();
+        let patient = TimeLimits::default().ready(Duration::from_secs(120));
+        let gate = gate(script.clone()).time_limits(patient).build().unwrap();
         assert_eq!(ask(&gate).await.status(), 503);
-        let begun = tokio::time::Instant::now();
-        gate.ready().await;
-        assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
+        gate.ready().await.unwrap();
         assert_eq!(script.supported_calls(), 3);
         assert_eq!(ask(&gate).await.status(), 402);
     }
@@ -86,15 +95,93 @@ async fn a_facilitator_that_hangs_or_panics_is_asked_again(_: Stack) {
 async fn a_later_outage_changes_nothing(_: Stack) {
     let script = Script::new().on_supported([Act::Yes, Act::Fail(Kind::Unreachable)]);
     let gate = gate(script.clone()).build().unwrap();
-    gate.ready().await;
+    gate.ready().await.unwrap();
     script.supported_begun(5).await;
     assert_eq!(ask(&gate).await.status(), 402);
+}
+
+async fn a_gate_that_is_not_ready_says_what_is_missing(_: Stack) {
+    for (act, words) in [
+        (Act::Hang, "has not told yet what it supports"),
+        (Act::Fail(Kind::Unreachable), "the facilitator does not answer for"),
+        (Act::Panic, "it panicked"),
+    ] {
+        let hasty = TimeLimits::default().ready(Duration::from_secs(10));
+        let gate = gate(Script::new().on_supported([act.clone()])).time_limits(hasty).build().unwrap();
+        let begun = tokio::time::Instant::now();
+        let error = gate.ready().await.unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(11), "{act:?}");
+        assert!(error.to_string().contains(words), "{act:?}: {error}");
+        assert!(!error.0.is_ready() && !error.0.is_known);
+    }
+}
+
+async fn a_gates_status_follows_its_facilitator(_: Stack) {
+    let acts = [Act::Yes, Act::Fail(Kind::Unreachable), Act::Fail(Kind::Unreachable), Act::Yes];
+    let script = Script::new().on_supported(acts).on_verify([Act::Fail(Kind::Unreachable), Act::Yes]);
+    let gate = gate(script.clone()).build().unwrap();
+    gate.ready().await.unwrap();
+    let status = gate.status().await;
+    assert!(status.is_ready() && status.to_string() == "ready to take payments");
+    // A payment that found it away makes the gate look, long before it would by itself.
+    let begun = tokio::time::Instant::now();
+    let _ = pay(&gate).await.unwrap_err();
+    script.supported_begun(2).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let status = gate.status().await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let trouble = status.facilitator.clone().unwrap();
+    assert!(trouble.since.is_some() && trouble.why.contains("scripted failure"), "{trouble:?}");
+    assert!(status.is_known && !status.is_ready());
+    script.supported_begun(3).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(gate.status().await.facilitator.unwrap().since, trouble.since, "since when, not how long ago");
+    gate.ready().await.unwrap();
+    assert_eq!(pay(&gate).await.map(drop), Ok(()));
+}
+
+/// A payment, taken by the gate directly.
+async fn pay(gate: &PaymentGate) -> Result<Pass, http::StatusCode> {
+    let Passage::Charged(route) = gate.toll(cent()).unwrap().passage(&Method::GET, false, None) else {
+        panic!()
+    };
+    let offered = ask(gate).await;
+    let offer = x402_core::wire::decode_payment_required(&offered.headers()["payment-required"]).unwrap();
+    let payment = sign_v2(&serde_json::to_value(&offer.required).unwrap(), 0).await;
+    let headers = HeaderMap::from_iter([(PAYMENT_SIGNATURE, encoded(&payment).parse().unwrap())]);
+    let uri = Uri::from_static("/cheap");
+    let view = RequestView { method: &Method::GET, uri: &uri, headers: &headers, route: None, access: None };
+    route.admit(view, &mut bytes::Bytes::new()).await.map_err(|answer| answer.status())
+}
+
+/// A store that is down.
+struct Down;
+
+impl ClaimStore for Down {
+    async fn load(&self, _: &Key) -> Result<Option<Stored>, StoreError> {
+        Err(StoreError::unavailable("the store is down, as it should be"))
+    }
+
+    async fn swap(&self, _: &Key, _: Option<Stamp>, _: Option<Record>) -> Result<Swapped, StoreError> {
+        Err(StoreError::unavailable("the store is down, as it should be"))
+    }
+
+    async fn open(&self, _: &str) -> Result<BTreeMap<String, Stored>, StoreError> {
+        Err(StoreError::unavailable("the store is down, as it should be"))
+    }
+}
+
+async fn a_store_that_is_down_is_told(_: Stack) {
+    let gate = gate(Script::new()).store(Down).build().unwrap();
+    let error = gate.ready().await.unwrap_err();
+    assert!(error.0.is_known && error.0.facilitator.is_none());
+    assert!(error.to_string().contains("the store of payments does not answer: "), "{error}");
 }
 
 async fn what_is_supported_is_kept_fresh(_: Stack) {
     let script = Script::new();
     let gate = gate(script.clone()).build().unwrap();
-    gate.ready().await;
+    gate.ready().await.unwrap();
     assert_eq!(ask(&gate).await.status(), 402);
     let script = script.networks([x402_core::network::BASE]);
     script.supported_begun(2).await;

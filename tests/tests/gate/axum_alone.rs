@@ -58,7 +58,7 @@ async fn shop_with(
     let (script, goods) = (Script::new(), Goods::default());
     let gate = set_up(gate(script.clone())).build().unwrap();
     let serving = Serving::start(router(&gate, &goods)).await.unwrap();
-    gate.ready().await;
+    gate.ready().await.unwrap();
     Shop::around(STACK, script, gate, goods, serving)
 }
 

@@ -5,14 +5,16 @@ use x402_axum::GateExt;
 use x402_core::{
     amount::Amount,
     asset::Token,
-    gate::{Charge, ConfigError, PaymentGate, RouteTable, TokenAmount, exact},
+    gate::{
+        Charge, ConfigError, CustomBody, Page, PaymentGate, Paywall, RouteTable, TokenAmount, Visit, exact,
+    },
     network::{BASE, BASE_SEPOLIA, Network, SOLANA},
 };
 use x402_tests::script::Script;
 
 use crate::{
     harness::{Case, Stack, case},
-    shop::{cent, gate},
+    shop::{cent, dollar, gate},
     support::{ORIGIN, SELLER},
 };
 
@@ -65,6 +67,18 @@ fn token(network: Network, decimals: u8) -> Token {
     Token::eip3009(network, SELLER.parse().unwrap(), "MINE", decimals, "Mine", "1")
 }
 
+struct Nothing;
+
+impl Paywall for Nothing {
+    fn page(&self, _: &Visit<'_>) -> Page {
+        Page::new("")
+    }
+}
+
+fn body() -> CustomBody {
+    CustomBody { content_type: "text/plain".to_owned(), body: bytes::Bytes::new() }
+}
+
 /// Charges that cannot work, and what the error must say.
 fn wrong() -> Vec<(Charge, &'static [&'static str])> {
     let on = |price: &str| exact(price).on(BASE_SEPOLIA).to(SELLER);
@@ -103,7 +117,20 @@ fn wrong() -> Vec<(Charge, &'static [&'static str])> {
         (exact("$1").on(SOLANA).to(SELLER), &["`exact`", "solana:", ".scheme("]),
         (cent().max_timeout_seconds(0), &["second"]),
         (many, &["8192", "fewer"]),
-        (cent().describe("x".repeat(10_000)), &["8192", "say less"]),
+        (
+            cent().max_timeout_seconds(60).or(dollar().max_timeout_seconds(90)),
+            &["`max_timeout_seconds`", "`or`"],
+        ),
+        (cent().describe("A").or(dollar().describe("B")), &["`description`"]),
+        (cent().mime_type("text/plain").or(dollar().mime_type("text/html")), &["`mime_type`"]),
+        (cent().idempotent().or(dollar().require_identifier()), &["`identifiers`"]),
+        (cent().without_paywall().or(dollar().paywall(Nothing)), &["`paywall`"]),
+        (cent().unpaid_body(|_| body()).or(dollar().unpaid_body(|_| body())), &["`unpaid_body`"]),
+        (
+            cent().settlement_failed_body(|_| body()).or(dollar().settlement_failed_body(|_| body())),
+            &["`settlement_failed_body`"],
+        ),
+        (cent().or(cent().describe("A").or(dollar().describe("B"))).or(cent()), &["`description`"]),
     ]
 }
 

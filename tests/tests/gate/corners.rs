@@ -137,7 +137,7 @@ impl Facilitator for Adds {
 async fn shop_with(stack: Stack, adds: Value) -> Shop {
     let (script, goods) = (Script::new(), Goods::default());
     let gate = gate(Adds(script.clone(), adds)).build().unwrap();
-    gate.ready().await;
+    gate.ready().await.unwrap();
     let stock = Stock::Priced(vec![of_everything("/cheap")]);
     let serving = serve(stack, &gate, &goods, stock).await.unwrap();
     Shop::around(stack, script, gate, goods, serving)

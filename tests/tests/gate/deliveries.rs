@@ -23,6 +23,7 @@ use crate::{
 
 pub const CASES: &[Case] = &[
     case!(events_go_out_one_by_one).http1(),
+    case!(a_stream_that_breaks_ends_broken),
     case!(trailers_arrive).only(&[Framework::Axum, Framework::Poem, Framework::Tower]),
     case!(half_of_it_is_charged_as_the_whole),
     case!(headers_that_come_twice_stay_two),
@@ -48,6 +49,19 @@ async fn events_go_out_one_by_one(stack: Stack) {
     // It is still open, and others are served.
     shop.assert_silent(connection).await;
     assert_spent(&shop.pay("/events", &payment).await);
+}
+
+async fn a_stream_that_breaks_ends_broken(stack: Stack) {
+    let shop = Shop::open(stack, Script::new()).await;
+    let payment = shop.v2("/breaks").await;
+    let answer = shop.serving.send("GET", "/breaks", &[("payment-signature", &encoded(&payment))]).await;
+    // Where the source fails at once, not even a head may have left.
+    if let (Ok(answer), Wire::Http1) = (&answer, stack.wire) {
+        assert!(answer.body.contains(&marker("/breaks")), "{answer:?}");
+        assert!(!answer.body.ends_with("0\r\n\r\n"), "it looks whole: {answer:?}");
+    }
+    assert!(answer.is_err() || stack.wire == Wire::Http1, "it looks whole: {answer:?}");
+    assert_eq!(shop.counts(), (1, 1, 1));
 }
 
 /// In actix-web, bodies have no trailers.
@@ -118,7 +132,8 @@ async fn a_websocket_is_paid_for_with_its_handshake(stack: Stack) {
     };
     let Err(Error::Http(refused)) = knock(None).await else { panic!("an unpaid handshake was accepted") };
     assert_eq!((refused.status().as_u16(), shop.counts()), (402, (0, 0, 0)));
-    let offer = x402_core::wire::decode_payment_required(&refused.headers()["payment-required"]).unwrap();
+    let offer =
+        x402_core::wire::decode_payment_required(&refused.headers()["payment-required"]).unwrap().required;
     let payment = encoded(&sign_v2(&serde_json::to_value(offer).unwrap(), 0).await);
     let (mut socket, accepted) = knock(Some(&payment)).await.unwrap();
     assert_eq!((accepted.status().as_u16(), shop.counts()), (101, (1, 1, 1)), "paid before it opens");

@@ -70,7 +70,7 @@ pub struct Far {
 impl Far {
     pub async fn open(stack: Stack) -> Self {
         let far = Self::early(stack, []).await;
-        far.gate.ready().await;
+        far.gate.ready().await.unwrap();
         far
     }
 

@@ -1,7 +1,7 @@
 //! What the shop sells, whatever the framework.
 
 use std::{
-    convert::Infallible,
+    io,
     pin::Pin,
     sync::{
         Arc,
@@ -64,6 +64,8 @@ pub enum Stock {
     Whole(Vec<Shelf>, Charge),
     /// Each shelf with its own price on it; scripts of all origins may ask.
     Shared(Vec<Shelf>),
+    /// The same, priced by a table that stands outside of what lets scripts ask.
+    SharedInside(Vec<Shelf>, RouteTable),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub enum Good {
     Mended,
     /// Three pieces.
     Stream,
+    /// One piece, and then the source of the others fails.
+    Breaks(&'static str),
     /// Two pieces, as it says before; one, the first time.
     Torn,
     /// As long as it says before; the first time it stops in the middle, for ever.
@@ -150,6 +154,7 @@ pub fn shelves() -> Vec<Shelf> {
         shelf("/errs", Get, cent(), Errs(404)),
         shelf("/panics", Get, cent(), Panics),
         shelf("/stream", Get, cent(), Stream),
+        shelf("/breaks", Get, cent(), Breaks("/breaks")),
         shelf("/events", Get, cent(), Events),
         shelf("/trailers", Get, cent(), Trailers),
         shelf("/slow", Get, cent(), Slow("/slow")),
@@ -281,6 +286,7 @@ impl Goods {
                 Reply::new(marker("/first-mended"))
             }
             Good::Stream => Reply::new(pieces(3, &marker("/stream"), Last::End)),
+            Good::Breaks(route) => Reply::new(pieces(1, &marker(route), Last::Failure)),
             Good::Torn => {
                 let (text, left) = (marker("/torn"), if self.visits.get() == 1 { 1 } else { 2 });
                 let length = Some(2 * text.len() as u64);
@@ -366,16 +372,17 @@ enum Last {
     End,
     Never,
     Trailer,
+    Failure,
 }
 
 impl http_body::Body for Pieces {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         self.polls.count();
         if self.left > 0 {
             self.left -= 1;
@@ -384,6 +391,7 @@ impl http_body::Body for Pieces {
         match self.last {
             Last::End => Poll::Ready(None),
             Last::Never => Poll::Pending,
+            Last::Failure => Poll::Ready(Some(Err(io::Error::other("the source fails, as it should")))),
             Last::Trailer => {
                 self.last = Last::End;
                 let trailers = [(http::HeaderName::from_static("x-sum"), HeaderValue::from_static("42"))];
@@ -399,10 +407,10 @@ impl http_body::Body for Pieces {
 
 /// The same for frameworks whose bodies are streams: they have no trailers.
 impl Stream for Pieces {
-    type Item = Result<Bytes, Infallible>;
+    type Item = io::Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let frame = std::task::ready!(http_body::Body::poll_frame(self, cx));
-        Poll::Ready(frame.and_then(|frame| frame.unwrap().into_data().ok()).map(Ok))
+        Poll::Ready(frame.and_then(|frame| frame.map(|frame| frame.into_data().ok()).transpose()))
     }
 }

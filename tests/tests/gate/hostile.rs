@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use base64::{
     Engine,
-    prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE},
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE},
 };
 use serde_json::{Value, json};
 use x402_tests::{
@@ -42,20 +42,22 @@ pub fn assert_malformed(answer: &Answer, case: &str) {
 async fn one_payment_header_is_enough(stack: Stack) {
     let shop = Shop::open(stack, Script::new()).await;
     let (two, one) = (encoded(&shop.v2("/cheap").await), encoded(&shop.v1("/cheap").await));
+    let other = encoded(&shop.v2("/cheap").await);
     for headers in [
-        &[("payment-signature", &two), ("payment-signature", &two)][..],
+        &[("payment-signature", &two), ("payment-signature", &other)][..],
         &[("payment-signature", &two), ("payment-signature", &encoded(&json!(1)))],
-        &[("x-payment", &one), ("x-payment", &one)],
+        &[("payment-signature", &two), ("payment-signature", &two), ("payment-signature", &other)],
         &[("payment-signature", &two), ("x-payment", &one)],
-        &[("x-shop-payment", &two), ("payment-signature", &two)],
+        &[("x-shop-payment", &other), ("payment-signature", &two)],
         &[("x-shop-payment", &two), ("x-payment", &one)],
-        &[("payment-signature", &two), ("x-payment", &String::new())],
     ] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = shop.get("/cheap", &headers).await;
         assert_malformed(&answer, "several headers");
-        assert!(answer.body.contains("one payment header"), "{answer:?}");
+        assert!(answer.body.contains("different payments"), "{answer:?}");
     }
+    let empty = shop.get("/cheap", &[("payment-signature", &two), ("x-payment", "")]).await;
+    assert_malformed(&empty, "an empty header");
     let joined = shop.get("/cheap", &[("payment-signature", &format!("{two}, {two}"))]).await;
     assert_malformed(&joined, "two in one header");
     assert_eq!(shop.counts(), (0, 0, 0));
@@ -91,7 +93,6 @@ async fn what_is_not_base64_is_malformed(stack: Stack) {
     let good = encoded(&payment);
     for (case, header) in [
         ("empty", String::new()),
-        ("unpadded", BASE64_STANDARD_NO_PAD.encode(&text)),
         ("url-safe", BASE64_URL_SAFE.encode(&text)),
         ("JSON as it is", text.clone()),
         ("a space within", format!("{} {}", &good[..20], &good[20..])),
@@ -238,8 +239,6 @@ async fn json_of_another_shape_is_malformed(stack: Stack) {
         ("payload null", with("payload", Value::Null)),
         ("payload a text", with("payload", json!("0x00"))),
         ("payload empty", with("payload", json!({}))),
-        ("resource a text", with("resource", json!("https://shop.example.com"))),
-        ("extensions a list", with("extensions", json!([1]))),
         ("version 1 around version 2", with("x402Version", json!(1))),
     ] {
         assert_malformed(&shop.pay("/cheap", &payment).await, case);

@@ -34,8 +34,10 @@ mod once;
 mod options;
 mod outcomes;
 mod payments;
+mod peers;
 mod people;
 mod poem_alone;
+mod preflights;
 mod pressure;
 mod remote;
 mod routing;
@@ -74,6 +76,8 @@ fn main() -> std::process::ExitCode {
         payments::CASES,
         people::CASES,
         poem_alone::CASES,
+        peers::CASES,
+        preflights::CASES,
         pressure::CASES,
         remote::CASES,
         routing::CASES,

@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
     case!(an_offer_names_the_configured_origin_whatever_the_request_says),
     case!(the_query_belongs_to_what_is_sold_unless_it_is_too_long),
     case!(an_offer_that_was_refused_asks_again_for_the_same),
+    case!(every_code_is_explained).once(),
 ];
 
 async fn an_unpaid_request_is_told_what_it_costs_in_both_versions(stack: Stack) {
@@ -153,3 +154,40 @@ async fn an_offer_that_was_refused_asks_again_for_the_same(stack: Stack) {
     assert_eq!(offer["accepts"], shop.offer("/cheap").await["accepts"]);
     assert_eq!(shop.counts(), (0, 0, 0));
 }
+
+/// Whoever meets a code finds it in the list: those in quotes in the sources that make them.
+async fn every_code_is_explained(_: Stack) {
+    const LIST: &str = include_str!("../../../docs/answers.md");
+    let sources = [
+        include_str!("../../../x402-core/src/gate/refusal.rs"),
+        include_str!("../../../x402-core/src/payment/reason.rs"),
+        include_str!("../../../mechanisms/evm/src/exact/reasons.rs")
+            .split("/// The current name")
+            .next()
+            .unwrap(),
+    ];
+    let is_code = |word: &&str| {
+        word.contains('_')
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let mut codes: Vec<&str> = sources.iter().flat_map(|source| source.split('"')).filter(is_code).collect();
+    codes.retain(|code| !COUNTED.contains(code));
+    assert!(codes.len() > 40, "{codes:?}");
+    for code in codes {
+        assert!(LIST.contains(&format!("`{code}`")), "docs/answers.md does not explain `{code}`");
+    }
+}
+
+/// Names for counters, not for clients, and older names for codes.
+const COUNTED: [&str; 10] = [
+    "too_large",
+    "too_slow",
+    "in_progress",
+    "not_settled",
+    "not_ready",
+    "bad_gateway",
+    "no_route",
+    "nonce_already_used",
+    "on_request",
+    "unpaid_body",
+];

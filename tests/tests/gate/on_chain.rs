@@ -48,7 +48,7 @@ impl Market {
             ExactFacilitator::connect(chain.rpc_url(), BASE_SEPOLIA, chain::facilitator()).unwrap();
         let facilitator = Speaks(version, LocalFacilitator::new().with(exact_facilitator));
         let (gate, goods) = (gate(facilitator).build().unwrap(), Goods::default());
-        gate.ready().await;
+        gate.ready().await.unwrap();
         let charge = exact("$0.01").on(BASE_SEPOLIA).to(chain::merchant().address());
         let shelves = vec![Shelf { charge: Some(charge), ..of_everything("/cheap") }];
         let serving = serve(stack, &gate, &goods, Stock::Priced(shelves)).await.unwrap();

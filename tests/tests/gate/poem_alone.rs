@@ -57,7 +57,7 @@ async fn shop<E: Endpoint + 'static>(app: impl FnOnce(&PaymentGate, &Goods) -> E
     let server = Server::new_with_acceptor(TcpAcceptor::from_tokio(listener).unwrap());
     let running = server.run(app(&gate, &goods));
     let serving = Serving::running(address, tokio::spawn(running.map(drop)));
-    gate.ready().await;
+    gate.ready().await.unwrap();
     Shop::around(STACK, script, gate, goods, serving)
 }
 

@@ -86,7 +86,7 @@ impl Shop {
         charge: Charge,
     ) -> Self {
         let shop = Self::early(stack, script, set_up, charge).await;
-        shop.gate.ready().await;
+        shop.gate.ready().await.unwrap();
         shop
     }
 
@@ -114,7 +114,7 @@ impl Shop {
         stock: Stock,
     ) -> Self {
         let shop = Self::build(stack, script, set_up, stock).await.unwrap();
-        shop.gate.ready().await;
+        shop.gate.ready().await.unwrap();
         shop
     }
 

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use x402_core::{
     payment::{PaymentRequirements, Version},
     scheme::ClientScheme,
-    wire::PaymentRequiredV1,
+    wire::decode_payment_required_body,
 };
 use x402_evm::exact;
 use x402_tests::{
@@ -38,9 +38,9 @@ pub async fn sign_v2(offer: &Value, option: usize) -> Value {
 /// Signs one of the ways to pay of a version 1 offer.
 pub async fn sign_v1(offer: &Value, option: usize) -> Value {
     let accepted = &offer["accepts"][option];
-    let required: PaymentRequiredV1 = serde_json::from_value(offer.clone()).unwrap();
-    let requirements = required.into_model().unwrap().accepts.remove(option);
-    let payload = exact::client(chain::payer()).sign(Version::V1, &requirements).await.unwrap();
+    let required = decode_payment_required_body(offer.to_string().as_bytes()).unwrap().required;
+    let requirements = &required.accepts[option];
+    let payload = exact::client(chain::payer()).sign(Version::V1, requirements).await.unwrap();
     json!({
         "x402Version": 1, "scheme": accepted["scheme"], "network": accepted["network"], "payload": payload,
     })

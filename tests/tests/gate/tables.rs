@@ -108,7 +108,7 @@ async fn a_key_that_is_no_route_is_an_error(stack: Stack) {
         if stack.framework == Framework::Actix {
             // actix-web shows its routes to the first request: that one, and all that follow, are refused.
             let shop = opened.unwrap();
-            shop.gate.ready().await;
+            shop.gate.ready().await.unwrap();
             for path in ["/cheap", "/free", "/dear/7", "/nowhere"] {
                 assert_refused(&shop.get(path, &[]).await, 500, "payment_misconfigured");
             }

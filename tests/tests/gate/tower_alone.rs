@@ -84,7 +84,7 @@ struct Bare {
 
 async fn bare(script: Script) -> Bare {
     let gate = gate(script.clone()).build().unwrap();
-    gate.ready().await;
+    gate.ready().await.unwrap();
     let visits = Counter::default();
     let picky = Picky { ready: false, closed: false, visits: visits.clone() };
     let service = gate.charge(cent()).unwrap().layer(ConcurrencyLimit::new(picky, 1));
@@ -187,7 +187,7 @@ async fn readiness_is_honoured_and_given_back(_: Stack) {
         let answer = service.clone().oneshot(request(Some("?"))).await.unwrap();
         assert_eq!(answer.status(), 400);
     }
-    let offer = decode_payment_required(&offer.unwrap()).unwrap();
+    let offer = decode_payment_required(&offer.unwrap()).unwrap().required;
     for visit in 1..=3 {
         let payment = encoded(&sign_v2(&serde_json::to_value(&offer).unwrap(), 0).await);
         let answer = ServiceExt::<Request<Full<Bytes>>>::ready(&mut service)
@@ -225,7 +225,7 @@ async fn what_a_failing_service_kept_back_is_served_when_asked_again(_: Stack) {
     for (charge, verified) in [(cent(), 2), (cent().settle_first(), 1)] {
         let script = Script::new();
         let gate = gate(script.clone()).build().unwrap();
-        gate.ready().await;
+        gate.ready().await.unwrap();
         let visits = Counter::default();
         let visited = visits.clone();
         let service = gate.charge(charge).unwrap().layer(service_fn(move |_: Request<Full<Bytes>>| {
@@ -236,7 +236,7 @@ async fn what_a_failing_service_kept_back_is_served_when_asked_again(_: Stack) {
             })
         }));
         let offer = service.clone().oneshot(request(None)).await.unwrap();
-        let offer = decode_payment_required(&offer.headers()["payment-required"]).unwrap();
+        let offer = decode_payment_required(&offer.headers()["payment-required"]).unwrap().required;
         let payment = encoded(&sign_v2(&serde_json::to_value(&offer).unwrap(), 0).await);
         let pay = || service.clone().oneshot(request(Some(&payment)));
         assert_eq!(pay().await.unwrap_err(), "broken");
@@ -249,7 +249,7 @@ async fn what_a_failing_service_kept_back_is_served_when_asked_again(_: Stack) {
 
 async fn a_layer_that_cannot_read_uploads_names_nothing(_: Stack) {
     let gate = gate(Script::new()).build().unwrap();
-    gate.ready().await;
+    gate.ready().await.unwrap();
     let service = || {
         service_fn(async |_: Request<Full<Bytes>>| {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))

@@ -16,6 +16,7 @@ use super::{
     idempotency::{Idempotency, Identifiers},
     limits::heard,
     offer::{Matched, Offer},
+    preflight::head_only,
     refusal::{Asked, Refusal, Speech, expose, receipt_header},
     request::{RequestBody, RequestDecision, RequestView, Unread},
     response::{HandlerResponse, Head},
@@ -44,9 +45,14 @@ const UNREADABLE: &str = "a charge takes payment identifiers, and its layer cann
 /// settled is released. One that was settled before the handler can be presented again after a panic, and is spent when
 /// the client went away.
 #[must_use = "a pass that is not finished settles nothing"]
-pub struct Pass {
-    /// `None` where a hook asked for no payment.
-    ticket: Option<Box<Ticket>>,
+pub struct Pass(Passing);
+
+enum Passing {
+    /// A hook asked for no payment.
+    Free,
+    /// A preflight: nobody pays, and nothing but the head of its answer leaves.
+    Preflight,
+    Paid(Box<Ticket>),
 }
 
 struct Ticket {
@@ -80,16 +86,16 @@ pub(super) async fn admit(
 ) -> Result<Pass, Response<Bytes>> {
     let speech = Speech::of(request);
     let paywall = match &priced.charge.paywall {
-        PaywallOf::Charge(paywall) => Some(paywall),
-        PaywallOf::Gate => gate.paywall.as_ref(),
-        PaywallOf::Nobody => None,
+        None => gate.paywall.as_ref(),
+        Some(PaywallOf::Charge(paywall)) => Some(paywall),
+        Some(PaywallOf::Nobody) => None,
     };
     let paywall = paywall.map(|paywall| (&**paywall, request));
     let mut asked = Asked { charge: &priced.charge, offer: None, paywall, version: Version::V2, speech };
     if let Some(Access::Paid(_)) = request.access {
         return Err(Refusal::misconfigured(CHARGED_TWICE).encode(Some(&asked)));
     }
-    if priced.charge.identifiers.are_taken() && !body.is_readable() {
+    if priced.charge.identifiers().are_taken() && !body.is_readable() {
         return Err(Refusal::misconfigured(UNREADABLE).encode(Some(&asked)));
     }
     for hook in gate.request_hooks.iter().chain(&priced.charge.request_hooks) {
@@ -99,7 +105,7 @@ pub(super) async fn admit(
         };
         match decision {
             RequestDecision::Charge => {}
-            RequestDecision::Free => return Ok(Pass { ticket: None }),
+            RequestDecision::Free => return Ok(Pass(Passing::Free)),
             RequestDecision::Refuse(reason) => {
                 return Err(Refusal::forbidden(reason).encode(Some(&asked)));
             }
@@ -132,7 +138,7 @@ pub(super) async fn admit(
         Ok((Admitted::ToHandler(state), room)) => {
             let (gate, priced) = (gate.clone(), priced.clone());
             let ticket = Ticket { gate, priced, version: asked.version, speech, state, _room: room };
-            Ok(Pass { ticket: Some(Box::new(ticket)) })
+            Ok(Pass(Passing::Paid(Box::new(ticket))))
         }
         Ok((Admitted::ToAnswer(answer), _)) => {
             event::replayed();
@@ -218,12 +224,12 @@ impl<B: RequestBody> Named<'_, B> {
 /// What the client calls what it pays for.
 fn identifier(charge: &Charge, speech: Speech, presented: &Presented) -> Result<Option<PaymentId>, Refusal> {
     let id = match presented {
-        _ if !charge.identifiers.are_taken() => return Ok(None),
+        _ if !charge.identifiers().are_taken() => return Ok(None),
         Presented::V1 { .. } => None,
         Presented::V2(payment) => payment_identifier::identifier(&payment.extensions)
             .map_err(|expected| Refusal::no_identifier(expected.to_string()))?,
     };
-    let required = charge.identifiers == Identifiers::Required;
+    let required = charge.identifiers() == Identifiers::Required;
     match (id, presented) {
         (Some(_), _) if matches!(speech, Speech::Grpc) => {
             Err(Refusal::no_identifier("gRPC calls cannot be identified: leave the payment identifier out"))
@@ -260,7 +266,7 @@ async fn pay(
         match Verified::verify(gate, claim).await {
             Ok(verified) => {
                 let verified = name(named, verified).await?;
-                return Ok(Admitted::ToHandler(match priced.charge.timing {
+                return Ok(Admitted::ToHandler(match priced.charge.timing() {
                     SettleTiming::BeforeHandler => {
                         Paid::Settled(Settled::settle(gate, verified).await?.serving().await?)
                     }
@@ -295,20 +301,26 @@ async fn name(named: &mut Named<'_, impl RequestBody>, verified: Verified) -> Re
 }
 
 impl Pass {
-    /// What the handler may know: adapters put it into the request's extensions.
-    pub fn access(&self) -> Access {
-        match self.ticket.as_ref().map(|ticket| &ticket.state) {
-            None => Access::Free,
-            Some(Paid::Verified(verified)) => Access::Paid(PaymentInfo::new(verified.claim(), None)),
-            Some(Paid::Settled(settled)) => {
-                Access::Paid(PaymentInfo::new(settled.claim(), Some(settled.receipt())))
-            }
-        }
+    pub(super) fn preflight() -> Self {
+        Self(Passing::Preflight)
+    }
+
+    /// What the handler may know: adapters put it into the request's extensions. A preflight is given none.
+    pub fn access(&self) -> Option<Access> {
+        let ticket = match &self.0 {
+            Passing::Free => return Some(Access::Free),
+            Passing::Preflight => return None,
+            Passing::Paid(ticket) => ticket,
+        };
+        Some(Access::Paid(match &ticket.state {
+            Paid::Verified(verified) => PaymentInfo::new(verified.claim(), None),
+            Paid::Settled(settled) => PaymentInfo::new(settled.claim(), Some(settled.receipt())),
+        }))
     }
 
     /// Whether an answer of this status would stay as it is: it is not charged, nor given away.
     pub fn spares(&self, status: StatusCode) -> bool {
-        let unsettled = matches!(&self.ticket, Some(ticket) if matches!(ticket.state, Paid::Verified(_)));
+        let unsettled = matches!(&self.0, Passing::Paid(ticket) if matches!(ticket.state, Paid::Verified(_)));
         unsettled && is_failure(status)
     }
 
@@ -318,8 +330,8 @@ impl Pass {
     pub async fn finish<R: HandlerResponse>(self, mut response: R) -> R {
         let mut head = response.take_head();
         head.headers.remove(&SETTLEMENT_OVERRIDES);
-        let settled = match self.ticket {
-            Some(ticket) => {
+        let settled = match self.0 {
+            Passing::Paid(ticket) => {
                 let speech = ticket.speech;
                 let finished = AssertUnwindSafe(ticket.finish(&mut head, &mut response)).catch_unwind().await;
                 match finished {
@@ -327,7 +339,8 @@ impl Pass {
                     Err(_) => Err(Refusal::panicked().encode_for(speech)),
                 }
             }
-            None => {
+            Passing::Preflight => Err(head_only(head.status, std::mem::take(&mut head.headers))),
+            Passing::Free => {
                 // What is given away to one must not be cached for all.
                 keep_private(&mut head.headers);
                 Ok(())
@@ -341,7 +354,9 @@ impl Pass {
 
     /// There is no answer to finish: the handler failed. A payment settled before it keeps its claim to an answer.
     pub fn fail(self) {
-        if let Some(Paid::Settled(settled)) = self.ticket.map(|ticket| ticket.state) {
+        if let Passing::Paid(ticket) = self.0
+            && let Paid::Settled(settled) = ticket.state
+        {
             settled.failed();
         }
     }
@@ -359,7 +374,7 @@ impl Ticket {
             Speech::Grpc => grpc::failure(headers).unwrap_or(*said),
             Speech::Plain | Speech::Bare => *said,
         };
-        let first = self.priced.charge.timing == SettleTiming::BeforeHandler;
+        let first = self.priced.charge.timing() == SettleTiming::BeforeHandler;
         // What is charged for nothing worth its price is owed an answer: a failure of ours, and, where the charge was to
         // follow, whatever would not have been charged then.
         let owed = is_ours(status) || (!first && (is_failure(status) || *uncharged));

@@ -21,6 +21,7 @@ use super::{
     paywall::Paywall,
     request::RequestHook,
     settle::Running,
+    status::{GateStatus, NotReady, Trouble},
 };
 use crate::{
     address::Address,
@@ -34,6 +35,9 @@ use crate::{
 
 /// How long the record of a payment in work stands without being renewed.
 const LEASE: Duration = Duration::from_secs(30);
+/// How often a store that does not answer is asked again by those who wait for it, and how long it has to answer a probe.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+const LONGEST_PROBE: Duration = Duration::from_secs(3);
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a spent payment is remembered at most, in seconds, where what others have made is served: until it expires.
@@ -92,10 +96,44 @@ impl PaymentGate {
         }
     }
 
-    /// Waits until the facilitator told what it supports. Until then paid routes answer 503, so this is for tests
-    /// and for services that want to be ready before they listen.
-    pub async fn ready(&self) {
-        self.inner.capabilities.ready().await;
+    /// Waits until payments can be taken in all the ways that the charges made so far are paid in: until the facilitator told
+    /// that it settles them, and the store answers. Until then paid routes answer 503, so this is for tests and for
+    /// services that want to be ready before they listen.
+    ///
+    /// # Errors
+    /// When that is not so within [`TimeLimits::ready`], 30 seconds unless set: what is missing. The gate goes on to try.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        let becoming = async {
+            loop {
+                self.inner.capabilities.ready().await;
+                if self.status().await.is_ready() {
+                    return;
+                }
+                tokio::time::sleep(PROBE_EVERY).await;
+            }
+        };
+        match tokio::time::timeout(self.inner.limits.ready, becoming).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(NotReady(self.status().await)),
+        }
+    }
+
+    /// How the gate is now, for a readiness probe. The store is asked; of the facilitator it says whether it told
+    /// what it supports when it was last asked, which is every minute, and soon after it did not answer about a payment.
+    /// Whether it would take the next payment, nobody knows before.
+    pub async fn status(&self) -> GateStatus {
+        let GateInner { capabilities, claims, .. } = &*self.inner;
+        let store = match tokio::time::timeout(LONGEST_PROBE, claims.probe()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {} s", LONGEST_PROBE.as_secs())),
+        };
+        GateStatus {
+            facilitator: capabilities.trouble(),
+            is_known: capabilities.get().is_some(),
+            unsupported: capabilities.missing(),
+            store: store.map(|why| Trouble { since: None, why }),
+        }
     }
 
     /// Waits until no settlement is under way, and the state of all payments is written. A settlement outlives a client
@@ -298,10 +336,12 @@ impl GateBuilder {
         let spent_for = if exclusive.is_empty() { SPENT_FOR } else { SPENT_FOR_EXCLUSIVE };
         let claims = Claims::new(store, self.lease, spent_for, self.listeners, background);
         runtime.spawn(Claims::keep_renewing(Arc::downgrade(&claims), self.lease));
+        let capabilities = Capabilities::watch(facilitator.clone(), &runtime);
+        let facilitator = Bounded::new(facilitator, self.limits, capabilities.doubt());
         let inner = GateInner {
             origin,
-            capabilities: Capabilities::watch(facilitator.clone(), &runtime),
-            facilitator: AnyFacilitator::new(Bounded::new(facilitator, self.limits)),
+            capabilities,
+            facilitator: AnyFacilitator::new(facilitator),
             schemes: self.schemes,
             hooks: Hooks::new(self.hooks, self.limits),
             limits: self.limits,

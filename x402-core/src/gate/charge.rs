@@ -104,24 +104,20 @@ impl Unaddressed {
     }
 
     fn paid(self, pay_to: PayTo) -> Charge {
-        let option = PaymentOption {
-            scheme: self.scheme,
-            price: self.price,
-            network: self.network,
-            pay_to,
-            max_timeout_seconds: 300,
-        };
+        let option = PaymentOption { scheme: self.scheme, price: self.price, network: self.network, pay_to };
         Charge {
             options: vec![option],
             description: None,
             mime_type: None,
-            timing: SettleTiming::AfterHandler,
-            identifiers: Identifiers::Unknown,
+            max_timeout_seconds: None,
+            timing: None,
+            identifiers: None,
             request_hooks: Vec::new(),
             hook_names: Vec::new(),
-            paywall: PaywallOf::Gate,
+            paywall: None,
             unpaid_body: None,
             settlement_failed_body: None,
+            contradiction: None,
         }
     }
 }
@@ -133,20 +129,22 @@ pub struct Charge {
     pub(super) options: Vec<PaymentOption>,
     pub(super) description: Option<String>,
     pub(super) mime_type: Option<String>,
-    pub(super) timing: SettleTiming,
-    pub(super) identifiers: Identifiers,
+    max_timeout_seconds: Option<u64>,
+    timing: Option<SettleTiming>,
+    identifiers: Option<Identifiers>,
     pub(super) request_hooks: Vec<RequestHook>,
     hook_names: Vec<&'static str>,
-    pub(super) paywall: PaywallOf,
+    /// `None`: what the gate has for people.
+    pub(super) paywall: Option<PaywallOf>,
     pub(super) unpaid_body: Option<UnpaidBody>,
     pub(super) settlement_failed_body: Option<SettlementFailedBody>,
+    /// The setting that charges joined by `or` contradict each other in.
+    pub(super) contradiction: Option<&'static str>,
 }
 
-/// What people see who open it in a browser.
+/// What people see who open it in a browser, where that is not what the gate has for them.
 #[derive(Clone)]
 pub(super) enum PaywallOf {
-    /// What the gate has for them.
-    Gate,
     Charge(Arc<dyn Paywall>),
     Nobody,
 }
@@ -155,10 +153,48 @@ pub(super) type UnpaidBody = Arc<dyn Fn(&PaymentRequired) -> CustomBody + Send +
 pub(super) type SettlementFailedBody = Arc<dyn Fn(&SettleResponse) -> CustomBody + Send + Sync>;
 
 impl Charge {
-    /// Another way to pay. Options are offered in the order they are added; of the other charge nothing but its
-    /// options is taken.
+    /// Another way to pay. Options are offered in the order they are added.
+    ///
+    /// All else is about the route, not about one way to pay for it: what either charge says of description, lifetime,
+    /// timing, identifiers, hooks, page and bodies holds for both, and hooks of both are asked. Where the two contradict each
+    /// other, the gate refuses the charge with [`ConfigError::Contradiction`](super::ConfigError::Contradiction).
     pub fn or(mut self, other: Charge) -> Self {
-        self.options.extend(other.options);
+        let Charge {
+            options,
+            description,
+            mime_type,
+            max_timeout_seconds,
+            timing,
+            identifiers,
+            request_hooks,
+            hook_names,
+            paywall,
+            unpaid_body,
+            settlement_failed_body,
+            contradiction,
+        } = other;
+        self.options.extend(options);
+        for (hook, name) in request_hooks.into_iter().zip(hook_names) {
+            if !self.request_hooks.iter().any(|known| Arc::ptr_eq(known, &hook)) {
+                self.request_hooks.push(hook);
+                self.hook_names.push(name);
+            }
+        }
+        let agreed = [
+            ("description", join(&mut self.description, description, PartialEq::eq)),
+            ("mime_type", join(&mut self.mime_type, mime_type, PartialEq::eq)),
+            ("max_timeout_seconds", join(&mut self.max_timeout_seconds, max_timeout_seconds, PartialEq::eq)),
+            ("settle_first", join(&mut self.timing, timing, PartialEq::eq)),
+            ("identifiers", join(&mut self.identifiers, identifiers, PartialEq::eq)),
+            ("paywall", join(&mut self.paywall, paywall, PaywallOf::is_same)),
+            ("unpaid_body", join(&mut self.unpaid_body, unpaid_body, Arc::ptr_eq)),
+            (
+                "settlement_failed_body",
+                join(&mut self.settlement_failed_body, settlement_failed_body, Arc::ptr_eq),
+            ),
+        ];
+        let contradicted = agreed.into_iter().find(|(_, agree)| !agree).map(|(setting, _)| setting);
+        self.contradiction = self.contradiction.or(contradiction).or(contradicted);
         self
     }
 
@@ -174,19 +210,17 @@ impl Charge {
         self
     }
 
-    /// For how many seconds clients are to sign a payment; 300 if nothing is said. It holds for every option so far. One
-    /// that expires sooner is taken if it can be settled now: where a handler takes long, settle first.
+    /// For how many seconds clients are to sign a payment, in whichever way they pay; 300 if nothing is said. One that
+    /// expires sooner is taken if it can be settled now: where a handler takes long, settle first.
     pub fn max_timeout_seconds(mut self, seconds: u64) -> Self {
-        for option in &mut self.options {
-            option.max_timeout_seconds = seconds;
-        }
+        self.max_timeout_seconds = Some(seconds);
         self
     }
 
     /// Settle before the handler runs, not after: the handler has the receipt, and the payer is charged even when
     /// the handler fails.
     pub fn settle_first(mut self) -> Self {
-        self.timing = SettleTiming::BeforeHandler;
+        self.timing = Some(SettleTiming::BeforeHandler);
         self
     }
 
@@ -213,16 +247,14 @@ impl Charge {
     /// let charge = exact("$0.10").on(BASE).to("0x209693Bc6afc0C5328bA36FaF03C514EF312287C").idempotent();
     /// ```
     pub fn idempotent(mut self) -> Self {
-        if self.identifiers == Identifiers::Unknown {
-            self.identifiers = Identifiers::Optional;
-        }
+        self.identifiers.get_or_insert(Identifiers::Optional);
         self
     }
 
     /// As [`idempotent`](Self::idempotent), and a payment without an identifier is answered 400. So are all of version 1:
     /// it has no words for them, and is not offered.
     pub fn require_identifier(mut self) -> Self {
-        self.identifiers = Identifiers::Required;
+        self.identifiers = Some(Identifiers::Required);
         self
     }
 
@@ -241,13 +273,13 @@ impl Charge {
     /// The page for people who open this in a browser, in place of the gate's, of which nothing is taken over; see
     /// [`Paywall`].
     pub fn paywall(mut self, paywall: impl Paywall) -> Self {
-        self.paywall = PaywallOf::Charge(Arc::new(paywall));
+        self.paywall = Some(PaywallOf::Charge(Arc::new(paywall)));
         self
     }
 
     /// No page for people, whatever the gate has: they see what programs do.
     pub fn without_paywall(mut self) -> Self {
-        self.paywall = PaywallOf::Nobody;
+        self.paywall = Some(PaywallOf::Nobody);
         self
     }
 
@@ -271,6 +303,28 @@ impl Charge {
     }
 }
 
+/// Takes what the other charge says where this one says nothing; whether they do not contradict each other.
+fn join<T>(mine: &mut Option<T>, theirs: Option<T>, is_same: impl Fn(&T, &T) -> bool) -> bool {
+    match (&*mine, theirs) {
+        (Some(mine), Some(theirs)) => is_same(mine, &theirs),
+        (None, theirs) => {
+            *mine = theirs;
+            true
+        }
+        (Some(_), None) => true,
+    }
+}
+
+impl PaywallOf {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nobody, Self::Nobody) => true,
+            (Self::Charge(one), Self::Charge(other)) => Arc::ptr_eq(one, other),
+            (Self::Nobody, Self::Charge(_)) | (Self::Charge(_), Self::Nobody) => false,
+        }
+    }
+}
+
 /// What a charge costs, as numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cost {
@@ -285,6 +339,21 @@ pub(super) struct Cost {
 }
 
 impl Charge {
+    /// For how many seconds clients are to sign a payment.
+    pub(super) fn lifetime(&self) -> u64 {
+        self.max_timeout_seconds.unwrap_or(300)
+    }
+
+    /// When the money moves.
+    pub(super) fn timing(&self) -> SettleTiming {
+        self.timing.unwrap_or(SettleTiming::AfterHandler)
+    }
+
+    /// Whether clients may name what they pay for.
+    pub(super) fn identifiers(&self) -> Identifiers {
+        self.identifiers.unwrap_or(Identifiers::Unknown)
+    }
+
     /// What it costs.
     pub(super) fn cost(&self) -> Cost {
         let mut hasher = DefaultHasher::new();
@@ -313,8 +382,9 @@ impl fmt::Debug for Charge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Charge")
             .field("options", &self.options)
-            .field("timing", &self.timing)
-            .field("identifiers", &self.identifiers)
+            .field("max_timeout_seconds", &self.lifetime())
+            .field("timing", &self.timing())
+            .field("identifiers", &self.identifiers())
             .finish_non_exhaustive()
     }
 }
@@ -408,7 +478,6 @@ pub(super) struct PaymentOption {
     pub(super) price: PriceSource,
     pub(super) network: Network,
     pub(super) pay_to: PayTo,
-    pub(super) max_timeout_seconds: u64,
 }
 
 type Compute<T> = Arc<dyn Fn(RequestInfo) -> BoxFuture<'static, Result<T, BoxError>> + Send + Sync>;

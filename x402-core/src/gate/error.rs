@@ -58,13 +58,20 @@ pub enum ConfigError {
         /// What it lacks.
         why: SchemeError,
     },
+    /// Charges joined by `or` say two things about one route.
+    #[error(
+        "two charges joined by `or` contradict each other in `{setting}`, which is about the route and not about one way to \
+         pay: set it on one of them, or on what `or` returns"
+    )]
+    Contradiction {
+        /// The setting.
+        setting: &'static str,
+    },
     /// A payment must be given at least a second.
     #[error("a payment must stay valid for at least a second")]
     Timeout,
     /// The 402 would not fit into a header.
-    #[error(
-        "the offer takes {bytes} bytes of header, and {limit} is the limit: offer fewer options or say less"
-    )]
+    #[error("the offer takes {bytes} bytes of header, and {limit} is the limit: offer fewer options")]
     OfferTooLarge {
         /// What it takes.
         bytes: usize,

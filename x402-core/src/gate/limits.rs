@@ -1,6 +1,8 @@
 //! How long others may take while a request waits: facilitators, hooks, and closures that compute prices.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
 
 use super::refusal::Refusal;
 use crate::{
@@ -26,15 +28,17 @@ pub struct TimeLimits {
     pub(super) hooks: Duration,
     pub(super) verify: Duration,
     pub(super) settle: Duration,
+    pub(super) ready: Duration,
 }
 
 impl Default for TimeLimits {
-    /// 10 seconds for hooks and computed prices, 30 to verify, 120 to settle.
+    /// 10 seconds for hooks and computed prices, 30 to verify, 120 to settle, 30 to become ready.
     fn default() -> Self {
         Self {
             hooks: Duration::from_secs(10),
             verify: Duration::from_secs(30),
             settle: Duration::from_secs(120),
+            ready: Duration::from_secs(30),
         }
     }
 }
@@ -56,6 +60,11 @@ impl TimeLimits {
     pub fn settle(self, limit: Duration) -> Self {
         Self { settle: limit, ..self }
     }
+
+    /// For [`PaymentGate::ready`](super::PaymentGate::ready) to wait.
+    pub fn ready(self, limit: Duration) -> Self {
+        Self { ready: limit, ..self }
+    }
 }
 
 /// A hook's, or a closure's, word within its time. Without one, nothing is charged and nothing let pass.
@@ -74,11 +83,24 @@ pub(super) async fn heard<T>(
 pub(super) struct Bounded {
     facilitator: AnyFacilitator,
     limits: TimeLimits,
+    /// Told when it does not answer.
+    doubt: Arc<Notify>,
 }
 
 impl Bounded {
-    pub(super) fn new(facilitator: AnyFacilitator, limits: TimeLimits) -> Self {
-        Self { facilitator, limits }
+    pub(super) fn new(facilitator: AnyFacilitator, limits: TimeLimits, doubt: Arc<Notify>) -> Self {
+        Self { facilitator, limits, doubt }
+    }
+
+    fn heard<T>(&self, answer: Result<T, FacilitatorError>) -> Result<T, FacilitatorError> {
+        let is_silent = |error: &FacilitatorError| {
+            matches!(error.kind(), FacilitatorErrorKind::Unreachable | FacilitatorErrorKind::NoAnswer)
+        };
+        answer.inspect_err(|error| {
+            if is_silent(error) {
+                self.doubt.notify_one();
+            }
+        })
     }
 }
 
@@ -98,12 +120,12 @@ impl Facilitator for Bounded {
 
     async fn verify(&self, payment: &Payment) -> Result<VerifyResponse, FacilitatorError> {
         let answer = within(self.limits.verify, self.facilitator.verify(payment)).await;
-        answer.unwrap_or_else(|failure| Err(failed("verify", failure)))
+        self.heard(answer.unwrap_or_else(|failure| Err(failed("verify", failure))))
     }
 
     async fn settle(&self, request: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
         let answer = within(self.limits.settle, self.facilitator.settle(request)).await;
-        answer.unwrap_or_else(|failure| Err(failed("settle", failure)))
+        self.heard(answer.unwrap_or_else(|failure| Err(failed("settle", failure))))
     }
 
     async fn deliver(

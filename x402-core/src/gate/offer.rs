@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use http::HeaderValue;
+
 use super::{
     builder::GateInner,
     capabilities,
@@ -21,13 +23,18 @@ use crate::{
     amount::Amount,
     asset::Token,
     extension::payment_identifier::{PAYMENT_IDENTIFIER, declaration},
+    network::Network,
     payment::{JsonMap, Payment, PaymentRequired, PaymentRequirements, Reason, ResourceInfo, Version},
     scheme::{Inspection, MalformedPayload, PaymentIdentity},
-    wire::Presented,
+    wire::{self, Presented},
 };
 
-/// The longest address of what is sold that is put into a header.
+/// The longest address of what is sold that is told.
 const LONGEST_URL: usize = 1024;
+
+/// How long the header with the offer may get before parts that only inform are left out, in bytes. nginx answers 502 in
+/// place of an answer whose head is longer than its `proxy_buffer_size`, by default 4 KiB.
+pub(super) const COMFORTABLE_HEADER: usize = 3584;
 
 /// What a request is offered.
 pub(super) struct Offer {
@@ -85,7 +92,7 @@ impl Offer {
             _ => options(gate, priced, request, &known).await?,
         };
         // To name a call, it would have to be read whole before it is answered; and calls may go both ways.
-        let identifiers = match priced.charge.identifiers {
+        let identifiers = match priced.charge.identifiers() {
             _ if grpc::is_call(request.headers) => Identifiers::Unknown,
             identifiers => identifiers,
         };
@@ -131,9 +138,7 @@ async fn options(
         let v1 = known
             .supported
             .kind(Version::V1, scheme, network)
-            .filter(|_| gate.v1 && network.v1_name().is_some())
-            // It has no words for identifiers: who pays in it would pay in vain.
-            .filter(|_| priced.charge.identifiers != Identifiers::Required);
+            .filter(|_| speaks_v1(gate, &priced.charge, network));
         let Some(kind) = v2.or(v1) else {
             tracing::error!(route = request.route, scheme, %network, "the facilitator does not support this option");
             continue;
@@ -162,7 +167,8 @@ async fn options(
                 )?
             }
         };
-        let mut requirements = requirements(option, &token, amount, payee, kind.extra.clone());
+        let lifetime = priced.charge.lifetime();
+        let mut requirements = requirements(option, lifetime, (&token, amount), payee, kind.extra.clone());
         gate.scheme(scheme, network)
             .ok_or_else(|| Refusal::misconfigured(format!("no scheme charges `{scheme}` on {network}")))?
             .enrich(&mut requirements, &token, kind)
@@ -184,6 +190,12 @@ async fn options(
     Ok(options)
 }
 
+/// Whether a charge can be paid in version 1 on this network. It has no words for identifiers: where they are required, who
+/// pays in it would pay in vain.
+pub(super) fn speaks_v1(gate: &GateInner, charge: &Charge, network: &Network) -> bool {
+    gate.v1 && network.v1_name().is_some() && charge.identifiers() != Identifiers::Required
+}
+
 /// The request as computed prices see it, copied once.
 fn seen(info: &mut Option<RequestInfo>, request: RequestView<'_>) -> RequestInfo {
     info.get_or_insert_with(|| request.to_info()).clone()
@@ -191,8 +203,8 @@ fn seen(info: &mut Option<RequestInfo>, request: RequestView<'_>) -> RequestInfo
 
 pub(super) fn requirements(
     option: &PaymentOption,
-    token: &Token,
-    amount: Amount,
+    max_timeout_seconds: u64,
+    (token, amount): (&Token, Amount),
     pay_to: Address,
     extra: JsonMap,
 ) -> PaymentRequirements {
@@ -202,7 +214,7 @@ pub(super) fn requirements(
         amount,
         asset: token.address.clone(),
         pay_to,
-        max_timeout_seconds: option.max_timeout_seconds,
+        max_timeout_seconds,
         extra,
     }
 }
@@ -223,14 +235,40 @@ fn resource(gate: &GateInner, priced: &Priced, request: RequestView<'_>) -> Reso
     }
 }
 
-/// What is sold, at the longest address that is put into a header.
-pub(super) fn longest_resource(charge: &Charge) -> ResourceInfo {
-    ResourceInfo {
-        url: "/".repeat(LONGEST_URL),
-        description: charge.description.clone(),
-        mime_type: charge.mime_type.clone(),
-        ..ResourceInfo::default()
+/// The header that asks for payment. What only informs is left out, step by step, where the header would get longer than
+/// is [comfortable](COMFORTABLE_HEADER), beside others that have taken as much: the descriptions, which the body has, then the
+/// query of the address, then its path.
+pub(super) fn header(required: &PaymentRequired, taken: usize) -> HeaderValue {
+    let room = COMFORTABLE_HEADER.saturating_sub(taken);
+    let whole = wire::encode_header(required);
+    if whole.len() <= room {
+        return whole;
     }
+    let url = &*required.resource.url;
+    let path_at = url.find("://").and_then(|at| Some(at + 3 + url[at + 3..].find('/')?));
+    let shorter = [url, url.split('?').next().unwrap_or(url), path_at.map_or(url, |at| &url[..=at])];
+    let mut brief = required.clone();
+    let mut encoded = whole;
+    for url in shorter {
+        brief.resource = ResourceInfo { url: url.to_owned(), ..ResourceInfo::default() };
+        encoded = wire::encode_header(&brief);
+        if encoded.len() <= room {
+            break;
+        }
+    }
+    encoded
+}
+
+/// How long that header gets at least, for these options of a charge.
+pub(super) fn shortest_header(gate: &GateInner, charge: &Charge, accepts: Vec<PaymentRequirements>) -> usize {
+    let required = PaymentRequired {
+        version: Version::V2,
+        error: Some(Reason::NO_MATCH.to_string()),
+        resource: ResourceInfo { url: format!("{}/", gate.origin), ..ResourceInfo::default() },
+        accepts,
+        extensions: extensions(charge.identifiers()),
+    };
+    header(&required, 0).len()
 }
 
 /// A payment that takes one of our options, or one that is held, or was answered, and needs none.

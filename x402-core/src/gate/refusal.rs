@@ -9,7 +9,7 @@ use super::{
     charge::{Charge, CustomBody},
     event, grpc,
     idempotency::Idempotency,
-    offer::Offer,
+    offer::{self, Offer},
     paywall::{Page, Paywall, Visit, is_for_people},
     request::{RequestView, Unread},
     toll::HEADER_LIMIT,
@@ -471,21 +471,23 @@ impl Refusal {
     fn demand(&self, asked: &Asked<'_>, headers: &mut HeaderMap) -> Result<CustomBody, Self> {
         let unpaid = matches!(self.0.kind, Kind::Unpaid);
         let v2 = asked.offer.and_then(|offer| offer.required(Version::V2, &self.0.error));
-        let encoded = v2.as_ref().map(wire::encode_header);
-        if let Some(encoded) = &encoded {
+        let page = asked.show(headers, |paywall, RequestView { uri, headers, .. }| {
+            let required = v2.as_ref()?;
+            let (encoded, tokens) = (wire::encode_header(required), asked.offer?.tokens(Version::V2));
+            Some(paywall.page(&Visit::new(required, encoded.to_str().ok()?, &tokens, uri, headers)))
+        });
+        if let Some(required) = &v2 {
+            // A page has headers of its own, such as a policy.
+            let taken = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+            let encoded = offer::header(required, taken);
             if encoded.len() > HEADER_LIMIT {
                 return Err(Self::misconfigured(format!(
                     "the PAYMENT-REQUIRED header takes {} bytes, and {HEADER_LIMIT} is the limit: offer fewer options",
                     encoded.len()
                 )));
             }
-            headers.insert(PAYMENT_REQUIRED, encoded.clone());
+            headers.insert(PAYMENT_REQUIRED, encoded);
         }
-        let page = asked.show(headers, |paywall, RequestView { uri, headers, .. }| {
-            let (required, encoded) = (v2.as_ref()?, encoded.as_ref()?.to_str().ok()?);
-            let tokens = asked.offer?.tokens(Version::V2);
-            Some(paywall.page(&Visit::new(required, encoded, &tokens, uri, headers)))
-        });
         if let Some(page) = page {
             return Ok(page);
         }
@@ -503,7 +505,13 @@ impl Refusal {
                 let v1 = PaymentRequiredV1::from_model(&required);
                 self.with_words(serde_json::to_value(v1).expect("the model serialises"))
             }
-            None => self.json(),
+            // Whom version 1 has no words for is told in version 2's, as in the header.
+            None => match v2 {
+                Some(required) => {
+                    self.with_words(serde_json::to_value(required).expect("the model serialises"))
+                }
+                None => self.json(),
+            },
         }))
     }
 
@@ -580,6 +588,6 @@ fn in_json(body: &Value) -> CustomBody {
 
 /// Scripts of other origins may read the payment headers.
 pub(super) fn expose(headers: &mut HeaderMap) {
-    const NAMES: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
+    const NAMES: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE"; // wire::RESPONSE_HEADERS
     headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(NAMES));
 }

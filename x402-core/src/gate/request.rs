@@ -38,6 +38,11 @@ pub trait RequestBody {
         false
     }
 
+    /// Leaves nothing of it to the handler. `false` where that cannot be done.
+    fn discard(&mut self) -> bool {
+        self.is_empty()
+    }
+
     /// Reads the whole of it, and keeps it for the handler. Trailers are left out.
     ///
     /// # Errors
@@ -49,6 +54,11 @@ pub trait RequestBody {
 impl RequestBody for Bytes {
     fn is_empty(&self) -> bool {
         Bytes::is_empty(self)
+    }
+
+    fn discard(&mut self) -> bool {
+        self.clear();
+        true
     }
 
     async fn read(&mut self, limit: usize) -> Result<Bytes, Unread> {

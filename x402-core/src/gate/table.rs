@@ -127,6 +127,11 @@ impl RouteKey {
         }
     }
 
+    /// The method that it names, if it names one.
+    pub(super) fn method(&self) -> Option<&Method> {
+        self.method.as_ref()
+    }
+
     /// Whether every request of the other key is taken by this one.
     fn covers(&self, other: &Self) -> bool {
         same_paths(&self.pattern, &other.pattern)

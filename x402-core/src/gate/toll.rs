@@ -12,7 +12,7 @@ use super::{
     admission::{Pass, admit},
     builder::GateInner,
     charge::{Cost, PayTo, PaymentOption, PriceSource},
-    offer::{Standing, extensions, longest_resource, requirements},
+    offer::{COMFORTABLE_HEADER, Standing, requirements, shortest_header, speaks_v1},
     refusal::Refusal,
     request::{RequestBody, RequestView},
     table::RouteKey,
@@ -20,14 +20,16 @@ use super::{
 use crate::{
     amount::Amount,
     asset,
-    payment::{JsonMap, PaymentRequired, PaymentRequirements, Reason, SupportedKind, Version},
+    payment::{JsonMap, PaymentRequirements, SupportedKind, Version},
     scheme::SchemeError,
-    wire,
 };
 
 /// The longest header we make, in bytes: many servers and proxies take no more than
 /// 8 KiB of headers.
 pub(super) const HEADER_LIMIT: usize = 8 * 1024;
+
+/// The longest description that every facilitator takes, in characters: a large public one refuses longer ones.
+const LONGEST_DESCRIPTION: usize = 500;
 
 /// What an adapter charges by: one price for everything, or a price by route.
 #[derive(Clone)]
@@ -68,11 +70,13 @@ pub enum Passage {
 pub struct PricedRoute {
     gate: Arc<GateInner>,
     priced: Arc<Priced>,
+    is_preflight: bool,
 }
 
 impl Toll {
     pub(super) fn single(gate: &PaymentGate, charge: Charge) -> Result<Self, ConfigError> {
-        let priced = Priced::check(&gate.inner, charge)?;
+        let priced = Priced::check(&gate.inner, charge, None)?;
+        priced.register(&gate.inner);
         Ok(Self { gate: gate.inner.clone(), routes: Routes::Single(Arc::new(priced)) })
     }
 
@@ -82,10 +86,16 @@ impl Toll {
         }
         let mut by_pattern = ByPattern::new();
         for (key, charge) in table.routes {
-            let priced = charge.map(|charge| Priced::check(&gate.inner, charge).map(Arc::new)).transpose();
-            let priced =
-                priced.map_err(|why| ConfigError::Route { route: key.to_string(), why: Box::new(why) })?;
+            let route = key.to_string();
+            let check = |charge| Priced::check(&gate.inner, charge, Some(&route)).map(Arc::new);
+            let priced = charge
+                .map(check)
+                .transpose()
+                .map_err(|why| ConfigError::Route { route: route.clone(), why: Box::new(why) })?;
             by_pattern.entry(key.pattern.clone()).or_default().push((key, priced));
+        }
+        for (_, priced) in by_pattern.values().flatten() {
+            priced.iter().for_each(|priced| priced.register(&gate.inner));
         }
         let routes =
             Routes::Table { by_pattern: Arc::new(by_pattern), unrouted_is_free: table.unrouted_is_free };
@@ -93,9 +103,9 @@ impl Toll {
     }
 
     /// What becomes of a request whose route the framework does not tell clearly: a table cannot price it.
-    pub fn unclear(&self, method: &Method) -> Passage {
+    pub fn unclear(&self, method: &Method, is_preflight: bool) -> Passage {
         match &self.routes {
-            Routes::Single(priced) => self.charged(priced),
+            Routes::Single(priced) => self.charged(priced, is_preflight),
             Routes::Table { .. } => Passage::Refused(Refusal::misconfigured(UNCLEAR).encode_to(method)),
         }
     }
@@ -105,16 +115,28 @@ impl Toll {
         Refusal::misconfigured(error.to_string()).encode_to(method)
     }
 
-    fn charged(&self, priced: &Arc<Priced>) -> Passage {
-        Passage::Charged(PricedRoute { gate: self.gate.clone(), priced: priced.clone() })
+    fn charged(&self, priced: &Arc<Priced>, is_preflight: bool) -> Passage {
+        Passage::Charged(PricedRoute { gate: self.gate.clone(), priced: priced.clone(), is_preflight })
     }
 
     /// Whether a request that matched this route is charged. Costs a look-up.
-    pub fn passage(&self, method: &Method, route: Option<&str>) -> Passage {
+    ///
+    /// A [preflight](super::is_preflight) of a charged route is let through to the service's own CORS layer, wherever that
+    /// stands: without a body, with no [`Access`](super::Access), and of its answer nothing leaves but the status and what
+    /// browsers look for. Request hooks are not asked. Where no CORS layer answers it, it comes to a handler that takes any
+    /// method: let such handlers do nothing for OPTIONS. A key that names OPTIONS charges it as any other.
+    pub fn passage(&self, method: &Method, is_preflight: bool, route: Option<&str>) -> Passage {
         match (&self.routes, route) {
-            (Routes::Single(priced), _) => self.charged(priced),
-            (Routes::Table { .. }, Some(route)) => {
-                self.listed(method, route).map_or(Passage::Free, |priced| self.charged(priced))
+            (Routes::Single(priced), _) => self.charged(priced, is_preflight),
+            (Routes::Table { by_pattern, .. }, Some(route)) => {
+                let entries = by_pattern.get(route).filter(|_| is_preflight);
+                let entries: Vec<_> = entries.into_iter().flatten().collect();
+                match preflighted(&entries) {
+                    Some(priced) => self.charged(priced, true),
+                    None => {
+                        self.listed(method, route).map_or(Passage::Free, |priced| self.charged(priced, false))
+                    }
+                }
             }
             (Routes::Table { unrouted_is_free: true, .. }, None) => Passage::Free,
             (Routes::Table { .. }, None) => {
@@ -125,21 +147,31 @@ impl Toll {
 
     /// The same, for an adapter that asks before the framework has routed the request. `route` is the first pattern that
     /// matches the request's path, and `fits` says whether one of the table's does: where another pattern than the first
-    /// may be taken, and it is charged, the request is refused. A path without route is not found.
+    /// may be taken, and it is charged, the request is refused. A path without route is not found. A preflight of whatever
+    /// may be charged is let through as in [`passage`](Self::passage).
     pub fn passage_ahead(
         &self,
         method: &Method,
+        is_preflight: bool,
         route: Option<&str>,
         fits: impl Fn(&str) -> bool,
     ) -> Passage {
         let Routes::Table { by_pattern, unrouted_is_free } = &self.routes else {
-            return self.passage(method, route);
+            return self.passage(method, is_preflight, route);
         };
+        if is_preflight {
+            let fitting =
+                by_pattern.iter().filter(|(pattern, _)| Some(&***pattern) == route || fits(pattern));
+            let entries: Vec<_> = fitting.flat_map(|(_, entries)| entries).collect();
+            if let Some(priced) = preflighted(&entries) {
+                return self.charged(priced, true);
+            }
+        }
         // Where routes are told apart by exact methods, a free GET says nothing of HEAD.
         let exact = |key: &RouteKey, priced: &Option<_>| priced.is_some() || key.names(method);
         let first = route.and_then(|route| self.listed_as(method, route));
         if let Some((_, listed)) = first.filter(|(key, priced)| exact(key, priced)) {
-            return listed.as_ref().map_or(Passage::Free, |priced| self.charged(priced));
+            return listed.as_ref().map_or(Passage::Free, |priced| self.charged(priced, false));
         }
         let charged = |entries: &[(RouteKey, Option<Arc<Priced>>)]| {
             entries.iter().find(|(key, _)| key.takes(method)).is_some_and(|(_, priced)| priced.is_some())
@@ -182,6 +214,14 @@ impl Toll {
     }
 }
 
+/// What is charged by any method among these, where a preflight of it is let through: not where a key names OPTIONS.
+fn preflighted<'a>(entries: &[&'a (RouteKey, Option<Arc<Priced>>)]) -> Option<&'a Arc<Priced>> {
+    if entries.iter().any(|(key, _)| key.method() == Some(&Method::OPTIONS)) {
+        return None;
+    }
+    entries.iter().find_map(|(_, priced)| priced.as_ref())
+}
+
 fn ambiguous(route: Option<&str>, rival: &str) -> String {
     format!(
         "a request's path matches `{}`, and `{rival}`, which costs otherwise, as well: put the charge on the route itself, \
@@ -206,6 +246,9 @@ impl PricedRoute {
         request: RequestView<'_>,
         body: &mut impl RequestBody,
     ) -> Result<Pass, Response<Bytes>> {
+        if self.is_preflight && body.discard() {
+            return Ok(Pass::preflight());
+        }
         // A scheme or a store of the service's own may panic: that is an answer, not a connection that breaks.
         let admitted = AssertUnwindSafe(admit(&self.gate, &self.priced, request, body)).catch_unwind().await;
         match admitted {
@@ -216,22 +259,45 @@ impl PricedRoute {
 }
 
 impl Priced {
+    /// Says in which ways it is paid to whoever watches what the facilitator settles.
+    fn register(&self, gate: &GateInner) {
+        for PaymentOption { scheme, network, .. } in &self.charge.options {
+            gate.capabilities.need(scheme, network, speaks_v1(gate, &self.charge, network));
+        }
+    }
+
     /// Everything about a charge that can be found wrong before the first request.
-    fn check(gate: &GateInner, charge: Charge) -> Result<Self, ConfigError> {
+    fn check(gate: &GateInner, charge: Charge, route: Option<&str>) -> Result<Self, ConfigError> {
+        if let Some(setting) = charge.contradiction {
+            return Err(ConfigError::Contradiction { setting });
+        }
+        if charge.lifetime() == 0 {
+            return Err(ConfigError::Timeout);
+        }
         let mut fixed = Vec::with_capacity(charge.options.len());
         for option in &charge.options {
-            fixed.extend(check_option(gate, option)?);
+            fixed.extend(check_option(gate, option, charge.lifetime())?);
         }
-        let bytes = wire::encode_header(&PaymentRequired {
-            version: Version::V2,
-            error: Some(Reason::NO_MATCH.to_string()),
-            resource: longest_resource(&charge),
-            accepts: fixed,
-            extensions: extensions(charge.identifiers),
-        })
-        .len();
+        let bytes = shortest_header(gate, &charge, fixed);
         if bytes > HEADER_LIMIT {
             return Err(ConfigError::OfferTooLarge { bytes, limit: HEADER_LIMIT });
+        }
+        if bytes > COMFORTABLE_HEADER {
+            tracing::warn!(
+                route,
+                bytes,
+                "the PAYMENT-REQUIRED header of this offer is longer than {COMFORTABLE_HEADER} bytes: nginx, as it is \
+                 delivered, answers 502 in place of a 402 with more than 4 KiB of headers; offer fewer options, or set \
+                 proxy_buffer_size 16k"
+            );
+        }
+        let described = charge.description.as_deref().map_or(0, |text| text.chars().count());
+        if described > LONGEST_DESCRIPTION {
+            tracing::warn!(
+                route,
+                characters = described,
+                "this description is longer than {LONGEST_DESCRIPTION} characters: some facilitators refuse payments for it"
+            );
         }
         Ok(Self { cost: charge.cost(), charge, standing: ArcSwapOption::empty() })
     }
@@ -242,11 +308,9 @@ impl Priced {
 fn check_option(
     gate: &GateInner,
     option: &PaymentOption,
+    lifetime: u64,
 ) -> Result<Option<PaymentRequirements>, ConfigError> {
     let PaymentOption { scheme, network, .. } = option;
-    if option.max_timeout_seconds == 0 {
-        return Err(ConfigError::Timeout);
-    }
     let server = gate.scheme(scheme, network).ok_or_else(|| ConfigError::UnknownScheme {
         scheme: (*scheme).to_owned(),
         network: network.clone(),
@@ -274,7 +338,7 @@ fn check_option(
         });
     }
     let payee = payee.unwrap_or_else(|| token.address.clone());
-    let mut requirements = requirements(option, &token, amount, payee, JsonMap::new());
+    let mut requirements = requirements(option, lifetime, (&token, amount), payee, JsonMap::new());
     server.check(&requirements, &token).map_err(|why| ConfigError::Scheme {
         scheme: (*scheme).to_owned(),
         network: network.clone(),

@@ -19,9 +19,10 @@ pub use requirements::{PaymentRequired, PaymentRequirements, ResourceInfo};
 pub use supported::{Supported, SupportedKind};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 
 /// A JSON object whose fields a scheme or an extension defines.
-pub type JsonMap = serde_json::Map<String, serde_json::Value>;
+pub type JsonMap = serde_json::Map<String, Value>;
 
 /// A version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,25 +76,13 @@ where
     serde_json::from_value(object.into()).map_err(de::Error::custom)
 }
 
-/// Like [`from_object`], where the field may be missing or `null`.
-pub(crate) fn from_optional_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+/// A field that only informs: where it is not of this type, it is as good as missing.
+pub(crate) fn unreadable_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
-    T: de::DeserializeOwned,
+    T: de::DeserializeOwned + Default,
 {
-    let object = Option::<JsonMap>::deserialize(deserializer)?;
-    object.map(|object| serde_json::from_value(object.into()).map_err(de::Error::custom)).transpose()
-}
-
-/// Like [`from_object`], for each item of a list.
-pub(crate) fn from_objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: de::DeserializeOwned,
-{
-    let objects = Vec::<JsonMap>::deserialize(deserializer)?;
-    let items = objects.into_iter().map(|object| serde_json::from_value(object.into()));
-    items.collect::<Result<_, _>>().map_err(de::Error::custom)
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
 /// Optional fields may be missing or `null`.

@@ -5,9 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    JsonMap, PaymentRequirements, ResourceInfo, Version, from_object, from_optional_object, null_as_default,
-};
+use super::{JsonMap, PaymentRequirements, ResourceInfo, Version, from_object, unreadable_as_default};
 
 /// A signed payment.
 ///
@@ -19,7 +17,7 @@ pub struct PaymentPayload {
     #[serde(rename = "x402Version")]
     pub version: Version,
     /// What is bought, as the client understood it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "from_optional_object")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "ResourceInfo::from_field")]
     pub resource: Option<ResourceInfo>,
     /// The option the client chose. Evidence of what it understood, never a source of what is charged.
     #[serde(deserialize_with = "from_object")]
@@ -27,7 +25,7 @@ pub struct PaymentPayload {
     /// What the scheme had it sign.
     pub payload: Value,
     /// Extensions the client answers.
-    #[serde(default, skip_serializing_if = "JsonMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(default, skip_serializing_if = "JsonMap::is_empty", deserialize_with = "unreadable_as_default")]
     pub extensions: JsonMap,
 }
 

@@ -1,7 +1,8 @@
 //! A facilitator's answers, and the header a server makes of them.
 
 use http::{HeaderName, HeaderValue};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::{
     DecodeError,
@@ -14,7 +15,7 @@ use crate::{
     network::Network,
     payment::{
         JsonMap, PendingSettlement, Reason, Receipt, Refusal, SettleFailure, SettleResponse, TransactionId,
-        VerifyResponse, Version, null_as_default,
+        VerifyResponse, Version, null_as_default, unreadable_as_default,
     },
 };
 
@@ -23,17 +24,17 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(super) struct VerifyAnswer {
     is_valid: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "reason_of_any_type")]
     invalid_reason: Option<Reason>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unreadable_as_default")]
     invalid_message: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unreadable_as_default")]
     payer: Option<String>,
 }
 
 impl VerifyAnswer {
     pub(super) fn into_model(self) -> Result<VerifyResponse, DecodeError> {
-        let payer = address(self.payer)?;
+        let payer = address(self.payer);
         match (self.is_valid, given(self.invalid_reason)) {
             (true, None) => Ok(VerifyResponse::Valid { payer }),
             (true, Some(_)) => Err(wrong("expected no invalidReason of a valid payment")),
@@ -71,33 +72,37 @@ pub struct SettleAnswer {
     success: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error_reason: Option<Reason>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unreadable_as_default")]
     error_message: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unreadable_as_default")]
     payer: Option<String>,
     #[serde(default, deserialize_with = "null_as_default")]
     transaction: String,
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "unreadable_as_default")]
     network: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unreadable_as_default")]
     amount: Option<Amount>,
-    #[serde(default, skip_serializing_if = "JsonMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(default, skip_serializing_if = "JsonMap::is_empty", deserialize_with = "unreadable_as_default")]
     extensions: JsonMap,
     /// Ours: what was signed can never move money any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unreadable_as_default")]
     authorization_dead: Option<bool>,
 }
 
 impl SettleAnswer {
-    /// The model's form.
+    /// The model's form. A facilitator that refuses early names no network, or `unknown`: it is about the one that was
+    /// `asked` for.
     ///
     /// # Errors
     /// When success comes with a reason why it is none, without a transaction (and is not a charge of zero) or
-    /// without a network; and when a failure comes without a reason.
-    pub fn into_model(self) -> Result<SettleResponse, DecodeError> {
-        let payer = address(self.payer)?;
+    /// without a network; and when a failure comes without a reason, or about a network that is not known at all.
+    pub(super) fn into_model(self, asked: Option<&Network>) -> Result<SettleResponse, DecodeError> {
+        let payer = address(self.payer);
         let reason = given(self.error_reason);
-        let network = v1::network_of_either_version(&self.network)?;
+        let network = match (v1::network_of_either_version(&self.network), asked) {
+            (Err(_), Some(asked)) if !self.success => asked.clone(),
+            (network, _) => network?,
+        };
         let transaction = match self.transaction.as_str() {
             "" => None,
             id => Some(id.parse::<TransactionId>().map_err(|error| wrong(&error.to_string()))?),
@@ -189,11 +194,18 @@ fn given(reason: Option<Reason>) -> Option<Reason> {
     reason.filter(|reason| !reason.as_str().is_empty())
 }
 
-/// Facilitators write "no payer" as nothing, `null` or the empty string.
-fn address(text: Option<String>) -> Result<Option<Address>, DecodeError> {
-    text.filter(|text| !text.is_empty())
-        .map(|text| Address::try_from(text).map_err(|error| wrong(&error.to_string())))
-        .transpose()
+/// A reason that is no text is one all the same: what comes with it is not valid.
+fn reason_of_any_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Reason>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Null => None,
+        Value::String(code) => Some(code.into()),
+        _ => Some(Reason::UNEXPECTED_VERIFY_ERROR),
+    })
+}
+
+/// Facilitators write "no payer" as nothing, `null` or the empty string; what is no address names nobody, either.
+fn address(text: Option<String>) -> Option<Address> {
+    text.and_then(|text| Address::try_from(text).ok())
 }
 
 fn wrong(expected: &str) -> DecodeError {
@@ -213,8 +225,8 @@ mod tests {
 
     /// What the body and the header say; they never differ.
     fn settle(answer: Value) -> Result<SettleResponse, DecodeError> {
-        let read = decode_settle(answer.to_string().as_bytes());
-        assert_eq!(decode_settle_header(&encode_header(&answer)), read);
+        let read = decode_settle(answer.to_string().as_bytes(), None);
+        assert_eq!(decode_settle_header(&encode_header(&answer), None), read);
         read
     }
 
@@ -239,11 +251,54 @@ mod tests {
             json!({}),
             json!({ "isValid": "true" }),
             json!({ "isValid": true, "invalidReason": "insufficient_funds" }),
+            json!({ "isValid": true, "invalidReason": { "code": 1 } }),
         ] {
             assert!(is_wrong(&verify(bad.clone())), "{bad}");
         }
         let no_reason = verify(json!({ "isValid": false, "invalidReason": "" }));
         assert_eq!(no_reason, Ok(VerifyResponse::invalid(Reason::UNEXPECTED_VERIFY_ERROR, None)));
+    }
+
+    #[test]
+    fn what_only_informs_may_be_of_any_type() {
+        for odd in [json!(5), json!([]), json!({ "a": 1 }), json!(null), json!(true), json!("")] {
+            let valid = verify(json!({ "isValid": true, "payer": odd, "invalidMessage": odd }));
+            assert_eq!(valid, Ok(VerifyResponse::Valid { payer: None }), "{odd}");
+            let invalid = verify(json!({ "isValid": false, "invalidReason": odd, "invalidMessage": odd }));
+            assert!(matches!(invalid, Ok(VerifyResponse::Invalid(_))), "{odd}");
+            let settled = settle(json!({
+                "success": true, "transaction": "0x1", "network": "eip155:1",
+                "payer": odd, "amount": odd, "extensions": odd, "errorMessage": odd, "authorizationDead": odd,
+            }));
+            let Ok(SettleResponse::Settled(receipt)) = settled else { panic!("{odd}: {settled:?}") };
+            assert_eq!((receipt.payer, receipt.amount), (None, None), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_may_leave_its_network_out_and_success_may_not() {
+        let asked = "eip155:84532".parse().unwrap();
+        for network in [json!(""), json!("unknown"), json!(null), json!(8453), json!({})] {
+            for reason in ["insufficient_funds", "settlement_pending"] {
+                let answer = json!({ "success": false, "errorReason": reason, "network": network });
+                let about = match decode_settle(answer.to_string().as_bytes(), Some(&asked)).unwrap() {
+                    SettleResponse::Failed(failure) => failure.network,
+                    SettleResponse::Pending(pending) => pending.network,
+                    SettleResponse::Settled(_) => panic!("{answer}"),
+                };
+                assert_eq!(about, asked, "{answer}");
+                assert!(is_wrong(&settle(answer)), "nobody was asked about any network");
+            }
+            let success = json!({ "success": true, "transaction": "0x1", "network": network });
+            assert!(is_wrong(&decode_settle(success.to_string().as_bytes(), Some(&asked))), "{success}");
+        }
+        let elsewhere = json!({ "success": false, "errorReason": "x", "network": "base" });
+        let Ok(SettleResponse::Failed(failure)) =
+            decode_settle(elsewhere.to_string().as_bytes(), Some(&asked))
+        else {
+            panic!("{elsewhere}")
+        };
+        assert_eq!(failure.network, crate::network::BASE, "what is named is what it is about");
     }
 
     #[test]
@@ -301,7 +356,7 @@ mod tests {
             (json!(true), Some(true)),
             (json!(false), Some(false)),
             (json!(null), Some(false)),
-            (json!("true"), None),
+            (json!("true"), Some(false)),
         ] {
             let answer = settle(json!({
                 "success": false, "errorReason": "x", "network": "eip155:1", "authorizationDead": said,

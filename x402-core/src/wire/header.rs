@@ -1,12 +1,20 @@
 //! The headers that carry payments.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    prelude::BASE64_STANDARD,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DecodeError, PaymentRequiredV1, SettleAnswer, json, shape, v1};
-use crate::payment::{PaymentPayload, PaymentRequired, PaymentRequirements, SettleResponse, Version};
+use super::{DecodeError, SettleAnswer, json, shape, v1};
+use crate::{
+    network::Network,
+    payment::{PaymentPayload, PaymentRequirements, SettleResponse, Version},
+};
 
 /// Request, version 2: the payment.
 pub const PAYMENT_SIGNATURE: HeaderName = HeaderName::from_static("payment-signature");
@@ -18,6 +26,13 @@ pub const PAYMENT_RESPONSE: HeaderName = HeaderName::from_static("payment-respon
 pub const X_PAYMENT: HeaderName = HeaderName::from_static("x-payment");
 /// Response, version 1: what came of the payment.
 pub const X_PAYMENT_RESPONSE: HeaderName = HeaderName::from_static("x-payment-response");
+
+/// The headers that a paying client sends, for a CORS layer to allow.
+pub const REQUEST_HEADERS: [HeaderName; 2] = [PAYMENT_SIGNATURE, X_PAYMENT];
+
+/// The headers that a paying client reads, for a CORS layer to expose: one that is given headers to expose lets no others
+/// through, and what the gate itself exposes is lost.
+pub const RESPONSE_HEADERS: [HeaderName; 3] = [PAYMENT_REQUIRED, PAYMENT_RESPONSE, X_PAYMENT_RESPONSE];
 
 /// The longest payment header that is read.
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -56,64 +71,47 @@ impl Presented {
     }
 }
 
-/// Reads the payment of a request: one header among `PAYMENT-SIGNATURE`, `X-PAYMENT` and the aliases, or none.
+/// Reads the payment of a request: one among the headers `PAYMENT-SIGNATURE`, `X-PAYMENT` and the aliases, or none. A
+/// client may send one payment in several, so that servers of either version find it: the first of them counts.
 ///
 /// The version is the one the JSON states, whichever header carried it.
 ///
 /// # Errors
-/// When there are several headers, or the one there is cannot be decoded.
+/// When there are several payments, or a header cannot be decoded.
 pub fn read_payment(headers: &HeaderMap, aliases: &[HeaderName]) -> Result<Option<Presented>, DecodeError> {
-    let mut found = None;
-    for name in [&PAYMENT_SIGNATURE, &X_PAYMENT].into_iter().chain(aliases) {
-        for value in headers.get_all(name) {
-            if found.replace(value).is_some() {
-                return Err(DecodeError::SeveralHeaders);
-            }
+    let ours = REQUEST_HEADERS;
+    let mut values = ours.iter().chain(aliases).flat_map(|name| headers.get_all(name));
+    let Some(first) = values.next() else { return Ok(None) };
+    let payment = decode(first)?;
+    for other in values.filter(|other| *other != first) {
+        if !is_same(&payment, &decode(other)?) {
+            return Err(DecodeError::SeveralHeaders);
         }
     }
-    found.map(decode_payment).transpose()
+    Ok(Some(match version(&payment)? {
+        Version::V1 => v1::presented(payment)?,
+        Version::V2 => Presented::V2(Box::new(shape(payment)?)),
+    }))
 }
 
-fn decode_payment(header: &HeaderValue) -> Result<Presented, DecodeError> {
-    let value = decode(header)?;
-    match version(&value)? {
-        Version::V1 => v1::presented(value),
-        Version::V2 => shape(value).map(Box::new).map(Presented::V2),
-    }
+/// Whether both are one payment: the same JSON, or what was signed, put into the words of either version.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let version = |payment: &Value| payment.get("x402Version").and_then(Value::as_u64);
+    one == other
+        || version(one) != version(other)
+            && one.get("payload").is_some_and(|signed| other.get("payload") == Some(signed))
 }
 
-/// Reads a `PAYMENT-REQUIRED` header.
+/// Reads a `PAYMENT-RESPONSE` or `X-PAYMENT-RESPONSE` header, about a settlement on the network `asked`, which a refusal
+/// need not name.
 ///
 /// # Errors
 /// When the header cannot be decoded.
-pub fn decode_payment_required(header: &HeaderValue) -> Result<PaymentRequired, DecodeError> {
-    let value = decode(header)?;
-    match version(&value)? {
-        Version::V1 => shape::<PaymentRequiredV1>(value)?.into_model(),
-        Version::V2 => shape(value),
-    }
-}
-
-/// Reads the body of a 402, where version 1 asks.
-///
-/// # Errors
-/// When the body is no such offer. Version 2 asks in its header.
-pub fn decode_payment_required_body(body: &[u8]) -> Result<PaymentRequired, DecodeError> {
-    let value = json::parse(body)?;
-    match version(&value)? {
-        Version::V1 => shape::<PaymentRequiredV1>(value)?.into_model(),
-        Version::V2 => {
-            Err(DecodeError::WrongShape("expected version 2's offer in a PAYMENT-REQUIRED header".to_owned()))
-        }
-    }
-}
-
-/// Reads a `PAYMENT-RESPONSE` or `X-PAYMENT-RESPONSE` header.
-///
-/// # Errors
-/// When the header cannot be decoded.
-pub fn decode_settle_header(header: &HeaderValue) -> Result<SettleResponse, DecodeError> {
-    shape::<SettleAnswer>(decode(header)?)?.into_model()
+pub fn decode_settle_header(
+    header: &HeaderValue,
+    asked: Option<&Network>,
+) -> Result<SettleResponse, DecodeError> {
+    shape::<SettleAnswer>(decode(header)?)?.into_model(asked)
 }
 
 /// Writes a payment as its version wants it: the header's name and value.
@@ -133,12 +131,17 @@ pub fn encode_header(json: &impl Serialize) -> HeaderValue {
     HeaderValue::try_from(BASE64_STANDARD.encode(json)).expect("base64 is visible ASCII")
 }
 
-fn decode(header: &HeaderValue) -> Result<Value, DecodeError> {
+/// Base64 as others write it: with padding or without.
+const BASE64_LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+pub(super) fn decode(header: &HeaderValue) -> Result<Value, DecodeError> {
     if header.len() > MAX_HEADER_BYTES {
         return Err(DecodeError::TooLong);
     }
-    let bytes = BASE64_STANDARD.decode(header.as_bytes()).map_err(|_| DecodeError::NotBase64)?;
-    json::parse(&bytes)
+    json::parse(&BASE64_LENIENT.decode(header.as_bytes()).map_err(|_| DecodeError::NotBase64)?)
 }
 
 /// The version a JSON object states.
@@ -151,4 +154,79 @@ pub(super) fn version(value: &Value) -> Result<Version, DecodeError> {
         .and_then(Value::as_u64)
         .ok_or_else(|| DecodeError::WrongShape("expected x402Version, a number".to_owned()))?;
     Version::from_number(number).ok_or(DecodeError::UnknownVersion(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE};
+    use serde_json::json;
+
+    use super::*;
+
+    fn payment() -> Value {
+        let account = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+        json!({
+            "x402Version": 2, "payload": { "signature": "?>?>~~" },
+            "accepted": {
+                "scheme": "exact", "network": "eip155:84532", "amount": "1", "asset": account, "payTo": account,
+                "maxTimeoutSeconds": 60,
+            },
+        })
+    }
+
+    fn read(headers: &[(HeaderName, &str)]) -> Result<Option<Presented>, DecodeError> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        read_payment(&map, &[])
+    }
+
+    #[test]
+    fn base64_is_read_however_it_is_padded() {
+        for length in 0..3 {
+            let mut payment = payment();
+            payment["note"] = "x".repeat(length).into();
+            let json = payment.to_string();
+            for text in [BASE64_STANDARD.encode(&json), BASE64_STANDARD_NO_PAD.encode(&json)] {
+                assert!(matches!(read(&[(PAYMENT_SIGNATURE, &text)]), Ok(Some(_))), "{text}");
+            }
+        }
+        let json = BASE64_STANDARD.encode(payment().to_string());
+        let url_safe = BASE64_URL_SAFE.encode(payment().to_string());
+        assert!(url_safe.contains(['-', '_']));
+        for bad in
+            [url_safe, format!("{json}="), format!("{json}%"), format!("{json} "), "=".into(), "{}".into()]
+        {
+            assert_eq!(read(&[(PAYMENT_SIGNATURE, &bad)]).err(), Some(DecodeError::NotBase64), "{bad}");
+        }
+        let long = "e".repeat(MAX_HEADER_BYTES + 1);
+        assert_eq!(read(&[(PAYMENT_SIGNATURE, &long)]).err(), Some(DecodeError::TooLong));
+    }
+
+    #[test]
+    fn one_payment_may_come_in_several_headers_and_two_may_not() {
+        let text = |payment: &Value| BASE64_STANDARD.encode(payment.to_string());
+        let v2 = payment();
+        let mut spoken_as_v1 = json!({ "x402Version": 1, "scheme": "exact", "network": "base-sepolia" });
+        spoken_as_v1["payload"] = v2["payload"].clone();
+        for other in [&v2, &spoken_as_v1] {
+            for name in [X_PAYMENT, PAYMENT_SIGNATURE] {
+                let read = read(&[(PAYMENT_SIGNATURE, &text(&v2)), (name.clone(), &text(other))]).unwrap();
+                assert_eq!(read.unwrap().version(), Version::V2, "{name} {other}");
+            }
+        }
+        let spaced = BASE64_STANDARD_NO_PAD.encode(serde_json::to_string_pretty(&v2).unwrap());
+        assert!(read(&[(X_PAYMENT, &spaced), (PAYMENT_SIGNATURE, &text(&v2))]).is_ok());
+        let mut accepts_other = v2.clone();
+        accepts_other["accepted"]["amount"] = "2".into();
+        let mut signs_other = spoken_as_v1.clone();
+        signs_other["payload"]["signature"] = "0x".into();
+        for other in [&accepts_other, &signs_other] {
+            let both = read(&[(PAYMENT_SIGNATURE, &text(&v2)), (X_PAYMENT, &text(other))]);
+            assert_eq!(both.err(), Some(DecodeError::SeveralHeaders), "{other}");
+        }
+        let no_json = read(&[(PAYMENT_SIGNATURE, &text(&v2)), (X_PAYMENT, "e30")]);
+        assert_eq!(no_json.err(), Some(DecodeError::SeveralHeaders));
+    }
 }

@@ -6,6 +6,7 @@ mod answer;
 mod api;
 mod header;
 mod json;
+mod offer;
 mod v1;
 
 pub use answer::{SettleAnswer, settle_response, settle_response_header, verify_response};
@@ -13,11 +14,12 @@ pub use api::{
     decode_request, decode_settle, decode_supported, decode_verify, encode_request, encode_supported,
 };
 pub use header::{
-    MAX_HEADER_BYTES, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Presented, X_PAYMENT,
-    X_PAYMENT_RESPONSE, decode_payment_required, decode_payment_required_body, decode_settle_header,
-    encode_header, encode_payment_header, read_payment,
+    MAX_HEADER_BYTES, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Presented, REQUEST_HEADERS,
+    RESPONSE_HEADERS, X_PAYMENT, X_PAYMENT_RESPONSE, decode_settle_header, encode_header,
+    encode_payment_header, read_payment,
 };
 pub use json::{MAX_JSON_DEPTH, parse as parse_json};
+pub use offer::{DecodedOffer, UnreadableOption, decode_payment_required, decode_payment_required_body};
 pub use v1::{PaymentRequiredV1, PaymentRequirementsV1};
 
 use serde::de::DeserializeOwned;
@@ -31,14 +33,14 @@ use crate::payment::from_object;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// More than one payment header.
-    #[error("send one payment header: either PAYMENT-SIGNATURE or X-PAYMENT, once")]
+    /// Several payment headers, with different payments.
+    #[error("the request carries different payments: send one, in PAYMENT-SIGNATURE or X-PAYMENT")]
     SeveralHeaders,
     /// Longer than [`MAX_HEADER_BYTES`].
     #[error("the header is longer than {MAX_HEADER_BYTES} bytes")]
     TooLong,
-    /// Not padded standard base64.
-    #[error("the header is not padded standard base64")]
+    /// Not base64.
+    #[error("the header is not base64")]
     NotBase64,
     /// Not JSON, or with a key twice, or too deep.
     #[error("not acceptable JSON: {0}")]

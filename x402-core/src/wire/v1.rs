@@ -10,8 +10,8 @@ use crate::{
     amount::Amount,
     network::Network,
     payment::{
-        JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, Version, from_objects,
-        null_as_default,
+        JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, Version,
+        null_as_default, unreadable_as_default,
     },
 };
 
@@ -26,12 +26,13 @@ pub struct PaymentRequirementsV1 {
     /// How much, in the token's smallest unit.
     pub max_amount_required: Amount,
     /// Where what is sold is.
+    #[serde(default, deserialize_with = "unreadable_as_default")]
     pub resource: String,
     /// What is sold, for people.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "unreadable_as_default")]
     pub description: String,
     /// The media type of the answer.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "unreadable_as_default")]
     pub mime_type: String,
     /// The shape of request and answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,16 +93,15 @@ impl PaymentRequirementsV1 {
 }
 
 /// Version 1's 402 body.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PaymentRequiredV1 {
     /// Always 1.
     #[serde(rename = "x402Version")]
     pub version: Version,
     /// Why payment is required.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The ways to pay.
-    #[serde(deserialize_with = "from_objects")]
     pub accepts: Vec<PaymentRequirementsV1>,
 }
 
@@ -114,28 +114,6 @@ impl PaymentRequiredV1 {
             .filter_map(|option| PaymentRequirementsV1::from_model(option, &required.resource))
             .collect();
         Self { version: Version::V1, error: required.error.clone(), accepts }
-    }
-
-    /// The model's form. Options on networks of unknown names are left out.
-    ///
-    /// # Errors
-    /// When no option is left.
-    pub fn into_model(self) -> Result<PaymentRequired, DecodeError> {
-        let mut resource = None;
-        let mut accepts = Vec::with_capacity(self.accepts.len());
-        for option in self.accepts {
-            if let Ok((requirements, sold)) = option.into_model() {
-                resource.get_or_insert(sold);
-                accepts.push(requirements);
-            }
-        }
-        let Some(resource) = resource else {
-            return Err(DecodeError::WrongShape(
-                "expected `accepts` with an option on a known network".into(),
-            ));
-        };
-        let extensions = JsonMap::new();
-        Ok(PaymentRequired { version: Version::V1, error: self.error, resource, accepts, extensions })
     }
 }
 

@@ -1,5 +1,8 @@
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,7 +14,10 @@ use http::{
 use reqwest::{Client, Response};
 use x402_core::facilitator::{FacilitatorError, FacilitatorErrorKind as Kind, SettlementKey};
 
-use super::auth::{AnyAuth, Endpoint};
+use super::{
+    auth::{AnyAuth, Endpoint},
+    redirect::{self, LONGEST_CHAIN},
+};
 use crate::IDEMPOTENCY_KEY;
 
 /// The longest answer that is read from a facilitator, in bytes.
@@ -37,6 +43,7 @@ pub(super) struct Exchange {
     base: Arc<str>,
     auth: Option<AnyAuth>,
     timeouts: TimeOuts,
+    is_redirected: Arc<AtomicBool>,
 }
 
 /// A whole answer.
@@ -56,7 +63,7 @@ impl Reply {
 
 impl Exchange {
     pub(super) fn new(client: Client, base: String, auth: Option<AnyAuth>, timeouts: TimeOuts) -> Self {
-        Self { client, base: base.into(), auth, timeouts }
+        Self { client, base: base.into(), auth, timeouts, is_redirected: Arc::default() }
     }
 
     pub(super) fn base(&self) -> &str {
@@ -107,23 +114,51 @@ impl Exchange {
         key: Option<&SettlementKey>,
         left: Duration,
     ) -> Result<Reply, FacilitatorError> {
-        let begun = Instant::now();
-        let url = format!("{}{}", self.base, endpoint.path());
-        let to = format!("{} {url}", endpoint.method());
-        let mut request =
-            self.client.request(endpoint.method(), url).headers(self.credentials(endpoint, left).await?);
-        if endpoint != Endpoint::Supported {
-            let json = HeaderValue::from_static("application/json");
-            request = request.header(CONTENT_TYPE, json).body(body);
+        let end = Instant::now() + left;
+        let left = || end.saturating_duration_since(Instant::now());
+        let mut url = format!("{}{}", self.base, endpoint.path());
+        let mut to = format!("{} {url}", endpoint.method());
+        for hop in 0..=LONGEST_CHAIN {
+            // Whoever redirects a settlement was given it, and may have acted.
+            let after_hops = |error: FacilitatorError| match endpoint {
+                Endpoint::Settle if hop > 0 => error.of_kind(Kind::NoAnswer),
+                _ => error,
+            };
+            let credentials = self.credentials(endpoint, left()).await.map_err(after_hops)?;
+            let mut request = self.client.request(endpoint.method(), &url).headers(credentials);
+            if endpoint != Endpoint::Supported {
+                let json = HeaderValue::from_static("application/json");
+                request = request.header(CONTENT_TYPE, json).body(body.clone());
+            }
+            if let Some(mut key) = key.and_then(|key| HeaderValue::try_from(key.as_str()).ok()) {
+                key.set_sensitive(true);
+                request = request.header(IDEMPOTENCY_KEY, key);
+            }
+            let sent = request.timeout(left()).send().await;
+            let response = sent.map_err(|error| after_hops(failed(&to, error)))?;
+            let has_credentials = self.auth.is_some();
+            match redirect::target(response.url(), response.status(), response.headers(), has_credentials) {
+                Ok(None) => return receive(to, response).await,
+                Ok(Some(target)) => {
+                    let shown = redirect::shown(&target);
+                    self.say_redirected(&shown);
+                    to = format!("{} {shown}", endpoint.method());
+                    url = target.into();
+                }
+                Err(why) => return Err(FacilitatorError::new(Kind::BadAnswer, format!("{to}: {why}"))),
+            }
         }
-        if let Some(mut key) = key.and_then(|key| HeaderValue::try_from(key.as_str()).ok()) {
-            key.set_sensitive(true);
-            request = request.header(IDEMPOTENCY_KEY, key);
-        }
-        let left = left.saturating_sub(begun.elapsed());
-        match request.timeout(left).send().await {
-            Ok(response) => receive(to, response).await,
-            Err(error) => Err(failed(&to, error)),
+        let message = format!("{}: it redirects without end", self.base);
+        Err(FacilitatorError::new(Kind::BadAnswer, message))
+    }
+
+    /// Every redirect costs a round trip, so it is said, once.
+    fn say_redirected(&self, target: &str) {
+        if !self.is_redirected.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                facilitator = %self.base, %target,
+                "the facilitator redirects: configure the URL that it redirects to, which saves a round trip each time"
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! A facilitator over HTTP.
 //!
-//! What a facilitator answers is taken strictly: a wrong type, a missing field, a redirect or an answer without
-//! end is an error, never a yes. `/settle` is sent once, with the key of the settlement as `Idempotency-Key`; `/verify` and
+//! What a facilitator answers is taken strictly, as far as it decides about money: a wrong type there, a missing field, a
+//! redirect to another site or an answer without end is an error, never a yes. `/settle` is sent once, with the key of the settlement as `Idempotency-Key`; `/verify` and
 //! `/supported` are repeated while the facilitator says that it is busy, within their time-outs.
 //!
 //! That a settlement did not happen is believed of an answer of the protocol, of a connection that was never made, and of
@@ -12,6 +12,7 @@ mod answer;
 mod auth;
 mod builder;
 mod exchange;
+mod redirect;
 
 use std::fmt;
 
@@ -32,7 +33,7 @@ pub use exchange::MAX_ANSWER_BYTES;
 /// ```
 /// use x402_facilitator::RemoteFacilitator;
 ///
-/// let facilitator = RemoteFacilitator::new("https://x402.org/facilitator")?;
+/// let facilitator = RemoteFacilitator::new("https://www.x402.org/facilitator")?;
 /// # Ok::<(), x402_facilitator::Error>(())
 /// ```
 ///

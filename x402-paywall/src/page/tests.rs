@@ -42,7 +42,13 @@ impl Shop {
             "accepts": accepts,
             "extensions": { "payment-identifier": x402_core::extension::payment_identifier::declaration(false) },
         });
-        Self { required: serde_json::from_value(required).unwrap(), tokens, headers: HeaderMap::new() }
+        Self {
+            required: x402_core::wire::decode_payment_required_body(required.to_string().as_bytes())
+                .unwrap()
+                .required,
+            tokens,
+            headers: HeaderMap::new(),
+        }
     }
 
     fn article(networks: &[&str]) -> Self {
@@ -280,7 +286,10 @@ fn hostile_words_stay_words() {
         match &script_data(&html)["required"] {
             Value::String(header) => {
                 let header = HeaderValue::try_from(header).unwrap();
-                assert_eq!(x402_core::wire::decode_payment_required(&header).unwrap(), shop.required);
+                assert_eq!(
+                    x402_core::wire::decode_payment_required(&header).unwrap().required,
+                    shop.required
+                );
                 in_base64 += 1;
             }
             told => assert_eq!(*told, required),

@@ -1,6 +1,6 @@
 //! What a client does not pay, and what it says then.
 
-use crate::support::{PAYEE, Seen, Server, USDC, Wallet, a_cent, answer, demand, offer, option};
+use crate::support::{PAYEE, Seen, Server, USDC, Wallet, a_cent, answer, builder, demand, offer, option};
 use axum::response::Response;
 use x402_core::{
     address::Address,
@@ -15,10 +15,6 @@ const USDM: &str = "0xFAfDdbb3FC7688494971a79cc65DCa3EF82079E7";
 /// 2^256 - 1
 const MOST: &str = "115792089237316195423570985008687907853269984665640564039457584007913129639935";
 const STRANGER: &str = "0x000000000000000000000000000000000000dEaD";
-
-fn builder(wallet: &Wallet) -> Builder<Client, Capped> {
-    Client::builder().scheme(wallet.clone()).max_per_request("$0.10")
-}
 
 type Build = fn(Builder<Client, Capped>) -> Builder<Client, Capped>;
 
@@ -45,21 +41,31 @@ async fn limits_hold_to_the_atomic_unit() {
     let stricter: Build = |builder| builder.allow_token(BASE_SEPOLIA, address(USDC), Amount::from(500));
     let table: Vec<(&str, Build, PaymentRequirements, Option<&str>)> = vec![
         ("the cap exactly", plain, option(100_000), None),
-        ("one more", plain, option(100_001), Some("it asks 100001 atomic units, the cap is 100000")),
-        ("the most there is", plain, in_token(BASE_SEPOLIA, USDC, MOST), Some("the cap is")),
+        (
+            "one more",
+            plain,
+            option(100_001),
+            Some("it asks $0.100001 of USDC on eip155:84532, your cap is $0.1"),
+        ),
+        ("the most there is", plain, in_token(BASE_SEPOLIA, USDC, MOST), Some("your cap is $0.1")),
         ("18 decimals, the cap exactly", plain, usdm("100000000000000000"), None),
-        ("18 decimals, one more", plain, usdm("100000000000000001"), Some("the cap is 100000000000000000")),
+        (
+            "18 decimals, one more",
+            plain,
+            usdm("100000000000000001"),
+            Some("it asks $0.100000000000000001 of USDm on eip155:4326, your cap is $0.1"),
+        ),
         (
             "18 decimals, a fortune",
             plain,
             usdm("100000000000000000000"),
-            Some("the cap is 100000000000000000"),
+            Some("it asks $100 of USDm on eip155:4326, your cap is $0.1"),
         ),
         ("an unknown token", plain, stranger("1"), Some("allow_token")),
         ("a known token of another chain", plain, in_token(BASE, USDC, "1"), Some("allow_token")),
         ("an allowed token", allowing, stranger("500"), None),
-        ("an allowed token, one more", allowing, stranger("501"), Some("the cap is 500")),
-        ("a known token with its own cap", stricter, option(501), Some("the cap is 500")),
+        ("an allowed token, one more", allowing, stranger("501"), Some("your cap is 500 atomic units")),
+        ("a known token with its own cap", stricter, option(501), Some("your cap is $0.0005")),
         ("another network", |b| b.networks([BASE]), option(1), Some("the network is not among")),
         ("this network", |b| b.networks([BASE]).networks([BASE_SEPOLIA]), option(1), None),
         ("no network at all", |b| b.networks([]), option(1), Some("the network is not among")),
@@ -83,12 +89,15 @@ async fn limits_hold_to_the_atomic_unit() {
     for (name, build, option, refusal) in table {
         let wallet = Wallet::default();
         let server = Server::selling(offer(Version::V2, vec![option])).await;
-        let answer = build(builder(&wallet)).build().unwrap().get(server.url("/")).send().await;
+        let url = server.url("/reports/7?token=secret");
+        let answer = build(builder(&wallet)).build().unwrap().get(url).send().await;
         match (answer, refusal) {
             (Ok(response), None) => assert_eq!(response.status(), 200, "{name}"),
             (Err(error), Some(words)) => {
                 assert!(error.to_string().contains(words), "{name}: {error}");
-                assert!(error.to_string().contains(&server.origin), "{name}: {error}");
+                let place = server.url("/reports/7 ");
+                assert!(error.to_string().contains(place.trim_end()), "{name}: {error}");
+                assert!(!error.to_string().contains("secret"), "{name}: {error}");
                 assert_eq!((wallet.signatures(), server.payments().len()), (0, 0), "{name}");
             }
             (Ok(_), Some(_)) => panic!("{name}: was paid"),
@@ -111,7 +120,7 @@ async fn every_option_is_declined_for_its_own_reason() {
     assert!(matches!(dear.because, DeclinedBecause::OverCap { .. }));
     assert!(matches!(unknown.because, DeclinedBecause::UnknownToken));
     assert!(matches!(swapped.because, DeclinedBecause::PayTo(_)));
-    assert_eq!(swapped.requirements, accepts[2]);
+    assert_eq!(swapped.requirements.as_ref(), Some(&accepts[2]));
 }
 
 fn with_headers(values: &[&str]) -> Response {
@@ -125,21 +134,30 @@ fn with_headers(values: &[&str]) -> Response {
 #[tokio::test]
 async fn an_offer_that_cannot_be_read_is_an_error() {
     let good = || demand(&a_cent()).headers()[PAYMENT_REQUIRED].to_str().unwrap().to_owned();
-    let huge = format!("{{\"x402Version\":1,\"padding\":\"{}\"}}", "x".repeat(64 * 1024));
+    let other = || {
+        demand(&offer(Version::V2, vec![option(1)])).headers()[PAYMENT_REQUIRED].to_str().unwrap().to_owned()
+    };
+    let huge = format!("{{\"x402Version\":1,\"padding\":\"{}\"}}", "x".repeat(1024 * 1024));
     let table: Vec<(&str, Response, ErrorKind, &str)> = vec![
         ("no base64", with_headers(&["???"]), ErrorKind::MalformedOffer, "base64"),
         ("an empty header", with_headers(&[""]), ErrorKind::MalformedOffer, "PAYMENT-REQUIRED"),
         ("no JSON", with_headers(&["AAAA"]), ErrorKind::MalformedOffer, "JSON"),
-        ("two headers", with_headers(&[&good(), &good()]), ErrorKind::MalformedOffer, "several"),
+        ("two headers", with_headers(&[&good(), &other()]), ErrorKind::MalformedOffer, "several"),
         ("a long header", with_headers(&[&"A".repeat(20_000)]), ErrorKind::MalformedOffer, "longer"),
-        ("an unknown version", with_headers(&["eyJ4NDAyVmVyc2lvbiI6M30="]), ErrorKind::MalformedOffer, "3"),
-        ("a long body", answer(402, huge), ErrorKind::MalformedOffer, "longer than 65536"),
-        ("half a body", answer(402, "{\"x402Version\":1,"), ErrorKind::MalformedOffer, "JSON"),
         (
-            "nothing known in a body",
-            answer(402, "{\"x402Version\":1,\"accepts\":[]}"),
+            "an unknown version",
+            with_headers(&["eyJ4NDAyVmVyc2lvbiI6MywiYWNjZXB0cyI6W119"]),
             ErrorKind::MalformedOffer,
-            "accepts",
+            "3",
+        ),
+        ("a long body", answer(402, huge), ErrorKind::MalformedOffer, "longer than 1048576"),
+        ("half a body", answer(402, "{\"x402Version\":1,"), ErrorKind::MalformedOffer, "JSON"),
+        ("no options in a body", answer(402, "{\"x402Version\":1}"), ErrorKind::MalformedOffer, "accepts"),
+        (
+            "no option in a body",
+            answer(402, "{\"x402Version\":1,\"accepts\":[]}"),
+            ErrorKind::Declined,
+            "offers no way to pay",
         ),
         (
             "a key twice",
@@ -147,7 +165,7 @@ async fn an_offer_that_cannot_be_read_is_an_error() {
             ErrorKind::MalformedOffer,
             "twice",
         ),
-        ("version 2 in a body", answer(402, "{\"x402Version\":2}"), ErrorKind::MalformedOffer, "header"),
+        ("half an offer in a body", answer(402, "{\"x402Version\":2}"), ErrorKind::MalformedOffer, "accepts"),
         ("no option", demand(&offer(Version::V2, vec![])), ErrorKind::Declined, "offers no way to pay"),
     ];
     for (name, response, kind, words) in table {

@@ -4,6 +4,7 @@ use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
+use x402_reqwest::{Builder, Capped, Client};
 
 use axum::{
     Router,
@@ -59,6 +60,11 @@ impl ClientScheme for Wallet {
             json!({ "signed": true, "number": number, "version": version.number(), "to": requirements.pay_to }),
         )
     }
+}
+
+/// A client with a cap of ten cents.
+pub(crate) fn builder(wallet: &Wallet) -> Builder<Client, Capped> {
+    Client::builder().scheme(wallet.clone()).max_per_request("$0.10")
 }
 
 /// A request as a server saw it.

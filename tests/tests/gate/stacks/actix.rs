@@ -15,6 +15,7 @@ use actix_web::{
 use futures_util::StreamExt;
 use x402_actix::{GateExt, Paid, Uncharged};
 use x402_core::gate::{ConfigError, PaymentGate};
+use x402_core::wire::RESPONSE_HEADERS;
 use x402_tests::serve::Serving;
 
 use crate::goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf, Stock};
@@ -55,9 +56,21 @@ pub fn serve(gate: PaymentGate, goods: Goods, stock: Stock) -> Result<Serving, C
             app!(|app, put| app.configure(put(shelves.clone())).wrap(price.clone()))
         }
         Stock::Shared(shelves) => {
-            app!(|app, put| app.configure(put(shelves.clone())).wrap(Cors::permissive()))
+            app!(|app, put| app.configure(put(shelves.clone())).wrap(cors()))
+        }
+        Stock::SharedInside(shelves, table) => {
+            let prices = gate.charge_routes(table)?;
+            app!(|app, put| app.configure(put(shelves.clone())).wrap(cors()).wrap(prices.clone()))
         }
     })
+}
+
+fn cors() -> Cors {
+    Cors::default()
+        .allow_any_origin()
+        .allow_any_header()
+        .allow_any_method()
+        .expose_headers(RESPONSE_HEADERS.iter().map(|name| name.as_str()))
 }
 
 fn stocked(config: &mut ServiceConfig, gate: &PaymentGate, goods: &Goods, shelves: Vec<Shelf>) {

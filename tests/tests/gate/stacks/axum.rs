@@ -11,6 +11,7 @@ use axum::{
 use tower_http::cors::{Any, CorsLayer};
 use x402_axum::{GateExt, Paid, Uncharged};
 use x402_core::gate::{ConfigError, PaymentGate};
+use x402_core::wire::RESPONSE_HEADERS;
 use x402_tests::serve::Serving;
 
 use crate::goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf, Stock};
@@ -29,11 +30,15 @@ fn router(gate: &PaymentGate, goods: &Goods, stock: Stock) -> Result<Router, Con
             gate.charge_routes(nested, table)?
         }
         Stock::Whole(shelves, charge) => stocked(gate, goods, shelves)?.layer(gate.charge(charge)?),
-        Stock::Shared(shelves) => {
-            let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(Any);
-            stocked(gate, goods, shelves)?.layer(cors)
+        Stock::Shared(shelves) => stocked(gate, goods, shelves)?.layer(cors()),
+        Stock::SharedInside(shelves, table) => {
+            gate.charge_routes(stocked(gate, goods, shelves)?.layer(cors()), table)?
         }
     })
+}
+
+fn cors() -> CorsLayer {
+    CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(Any).expose_headers(RESPONSE_HEADERS)
 }
 
 fn stocked(gate: &PaymentGate, goods: &Goods, shelves: Vec<Shelf>) -> Result<Router, ConfigError> {

@@ -11,6 +11,7 @@ use poem::{
     web::{Data, websocket::WebSocket},
 };
 use x402_core::gate::{ConfigError, PaymentGate};
+use x402_core::wire::RESPONSE_HEADERS;
 use x402_poem::{GateExt, Paid, Uncharged};
 use x402_tests::serve::Serving;
 
@@ -30,8 +31,19 @@ pub fn serve(gate: PaymentGate, goods: Goods, stock: Stock) -> Result<Serving, C
             listen(nested.build()?)
         }
         Stock::Whole(shelves, charge) => listen(stocked(&gate, &goods, shelves)?.with(gate.charge(charge)?)),
-        Stock::Shared(shelves) => listen(stocked(&gate, &goods, shelves)?.with(Cors::new())),
+        Stock::Shared(shelves) => listen(stocked(&gate, &goods, shelves)?.with(cors())),
+        Stock::SharedInside(shelves, table) => {
+            let put = |routes: x402_poem::ChargedRoute, shelf: Shelf| {
+                let endpoint = endpoint(&goods, shelf.methods, shelf.good);
+                routes.at(path(&shelf), endpoint.with(cors()))
+            };
+            listen(shelves.into_iter().fold(gate.charge_routes(table)?, put).build()?)
+        }
     })
+}
+
+fn cors() -> Cors {
+    Cors::new().expose_headers(RESPONSE_HEADERS)
 }
 
 fn at(routes: x402_poem::ChargedRoute, shelf: &Shelf, goods: &Goods) -> x402_poem::ChargedRoute {
@@ -112,7 +124,7 @@ fn socket(upgrade: WebSocket, goods: Data<&Goods>) -> impl IntoResponse + use<> 
 fn respond(reply: Reply) -> Response {
     let body = match reply.body {
         ReplyBody::Whole(bytes) => Body::from(bytes),
-        ReplyBody::Pieces(pieces) => Body::from(pieces.map_err(|never| match never {}).boxed()),
+        ReplyBody::Pieces(pieces) => Body::from(BodyExt::boxed(pieces)),
     };
     let mut response = Response::builder().status(reply.status).body(body);
     for (name, value) in reply.headers {

@@ -1,6 +1,6 @@
 //! The shop without a framework: services of tower's, on hyper.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -21,13 +21,15 @@ use tokio_tungstenite::{
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_http::cors::{Any, CorsLayer};
 use x402_core::gate::{Access, ConfigError, PaymentGate, PaymentInfo, Uncharged};
+use x402_core::wire::RESPONSE_HEADERS;
 use x402_tests::serve::Serving;
 use x402_tower::{GateExt, PaymentLayer, Routing};
 
 use crate::goods::{Good, Goods, Methods, Reply, ReplyBody, Shelf, Stock};
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// hyper's own cannot be made again, once it was read.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Upload = UnsyncBoxBody<Bytes, hyper::Error>;
 type Served = BoxCloneSyncService<Request<Upload>, Response<Body>, Infallible>;
 
@@ -53,21 +55,33 @@ fn shop(gate: &PaymentGate, goods: &Goods, stock: Stock) -> Result<Served, Confi
         Stock::Whole(shelves, charge) => {
             boxed(gate.charge(charge)?.uploads(upload).layer(shelved("", shelves)?))
         }
-        Stock::Shared(shelves) => {
-            let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(Any);
-            // The layer wants bodies that can be empty.
-            let shop = shelved("", shelves)?.map_response(|response| response.map(Perhaps));
-            let shared = ServiceBuilder::new().layer(cors).service(shop);
-            boxed(shared.map_response(|response: Response<Perhaps>| response.map(|Perhaps(body)| body)))
+        Stock::Shared(shelves) => shared(shelved("", shelves)?),
+        Stock::SharedInside(shelves, table) => {
+            let routes = stocked(gate, goods, "", shelves)?;
+            let layer =
+                gate.charge_routes(table, routes.iter().map(|(pattern, _)| pattern.as_str()), BY_ROUTE)?;
+            let priced =
+                |(pattern, service)| (pattern, boxed(layer.clone().uploads(upload).layer(shared(service))));
+            routed(routes.into_iter().map(priced).collect())
         }
     })
+}
+
+/// Lets scripts of all origins ask.
+fn shared(service: Served) -> Served {
+    let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(Any);
+    let cors = cors.expose_headers(RESPONSE_HEADERS);
+    // The layer wants bodies that can be empty.
+    let shop = service.map_response(|response| response.map(Perhaps));
+    let shared = ServiceBuilder::new().layer(cors).service(shop);
+    boxed(shared.map_response(|response: Response<Perhaps>| response.map(|Perhaps(body)| body)))
 }
 
 struct Perhaps(Body);
 
 impl Default for Perhaps {
     fn default() -> Self {
-        Self(Empty::new().boxed_unsync())
+        Self(none())
     }
 }
 
@@ -144,7 +158,7 @@ async fn answer(goods: Goods, good: Good, request: Request<Upload>) -> Response<
     match good {
         Good::Who => match paid {
             Ok(payment) => text(goods.who(&payment)),
-            Err(unpaid) => unpaid.answer().map(|body| Full::from(body).boxed_unsync()),
+            Err(unpaid) => unpaid.answer().map(whole),
         },
         Good::Maybe => text(paid.is_ok().to_string()),
         Good::Echo => text(goods.echo(&request.into_body().collect().await.unwrap().to_bytes())),
@@ -173,12 +187,12 @@ fn socket(mut request: Request<Upload>) -> Response<Body> {
     let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
     let response = response.header("connection", "upgrade").header("upgrade", "websocket");
     let accepted = derive_accept_key(key.as_bytes());
-    response.header("sec-websocket-accept", accepted).body(Empty::new().boxed_unsync()).unwrap()
+    response.header("sec-websocket-accept", accepted).body(none()).unwrap()
 }
 
 fn respond(reply: Reply) -> Response<Body> {
     let mut response = Response::new(match reply.body {
-        ReplyBody::Whole(bytes) => Full::from(bytes).boxed_unsync(),
+        ReplyBody::Whole(bytes) => whole(bytes),
         ReplyBody::Pieces(pieces) => pieces.boxed_unsync(),
     });
     *response.status_mut() = reply.status;
@@ -192,7 +206,15 @@ fn respond(reply: Reply) -> Response<Body> {
 }
 
 fn text(text: String) -> Response<Body> {
-    Response::new(Full::from(text).boxed_unsync())
+    Response::new(whole(text.into()))
+}
+
+fn whole(bytes: Bytes) -> Body {
+    Full::from(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn none() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 fn empty(status: StatusCode) -> Response<Body> {
@@ -206,11 +228,11 @@ where
     S: tower::Service<Request<Upload>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    BoxCloneSyncService::new(
-        service.map_response(|response: Response<B>| response.map(BodyExt::boxed_unsync)),
-    )
+    BoxCloneSyncService::new(service.map_response(|response: Response<B>| {
+        response.map(|body| body.map_err(|error| io::Error::other(error.into())).boxed_unsync())
+    }))
 }
 
 /// Serves with hyper alone, HTTP/1.1 and HTTP/2 on the same port.

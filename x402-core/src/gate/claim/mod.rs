@@ -94,6 +94,11 @@ impl Claims {
         self.spent_for
     }
 
+    /// Asks the store for a record that nobody writes.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        self.store.load(&Key::new(SPACE, "probe")).await.map(drop)
+    }
+
     /// Waits until no claim's end is still to be written. Those are tried again with every renewal.
     pub(super) async fn written(&self) {
         while self.are_ends_due().await {

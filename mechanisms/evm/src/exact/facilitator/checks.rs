@@ -187,8 +187,11 @@ impl ExactFacilitator {
         })
     }
 
-    /// Whether the signature is the payer's, apart from everything else: the transfer it makes, and whether the
-    /// payer is a plain account.
+    /// Whether the signature is the payer's, apart from everything else: the transfer it makes, and whether no code of the
+    /// payer's is asked about it.
+    ///
+    /// A key may sign for its account though the account has code (EIP-7702). Where that code does not take the signature,
+    /// the token has the last word: some recover the key, and ask no code.
     pub(super) async fn signed(&self, asked: &Asked) -> Result<(Bytes, bool), Stop> {
         let from = asked.authorization.from;
         let code = self.rpc.code(from).await.map_err(|fault| self.stop(&fault))?;
@@ -203,6 +206,9 @@ impl ExactFacilitator {
         let accepted = wallet_accepts(&self.rpc, from, asked.hash, &signature, self.settings.max_gas)
             .await
             .map_err(|fault| self.stop(&fault))?;
+        if !accepted && let Some(vrs) = Vrs::of(&asked.signature, asked.hash, from) {
+            return Ok((asked.transfer_vrs(vrs), true));
+        }
         if !accepted {
             return Err(Stop::Refused(because(
                 reasons::SIGNATURE,
@@ -244,10 +250,25 @@ impl ExactFacilitator {
         if !deployed? {
             return Err(reasons::ASSET_NOT_DEPLOYED.into());
         }
-        let max_gas = if plain { max_plain_gas } else { self.settings.max_gas };
+        let mut max_gas = if plain { max_plain_gas } else { self.settings.max_gas };
+        let mut input = input;
+        // What the token makes of the signature where it recovers the key, and asks no code of the payer's.
+        let recovering = match (&tried, likely) {
+            (Some(Ok(gas)), Some(vrs)) if *gas <= max_plain_gas => Some(Ok((vrs, *gas))),
+            (Some(Err(fault)), Some(_)) if !fault.is_revert() => Some(Err(self.stop(fault))),
+            _ => None,
+        };
         let tried = match tried {
             Some(tried) if plain => tried,
             _ => self.try_out(asked, input.clone(), dry_run, max_gas).await,
+        };
+        let tried = match (tried, recovering) {
+            (Err(fault), Some(recovering)) if fault.is_revert() && !plain => {
+                let (vrs, gas) = recovering?;
+                (input, max_gas) = (asked.transfer_vrs(vrs), max_plain_gas);
+                Ok(gas)
+            }
+            (tried, _) => tried,
         };
         match tried {
             Ok(gas) if gas <= max_gas => {

@@ -207,7 +207,9 @@ impl Journal {
             };
             let step = match (sent, answer) {
                 (Some(sent), None) if sent.is_whole() => Step::Sent(sent),
-                (None, Some(answer)) => Step::Done(wire::decode_settle(answer.to_string().as_bytes()).ok()?),
+                (None, Some(answer)) => {
+                    Step::Done(wire::decode_settle(answer.to_string().as_bytes(), None).ok()?)
+                }
                 _ => return None,
             };
             Some((asked, step, disclosure))

@@ -97,3 +97,53 @@ async fn gas_is_bounded() {
         assert_eq!(sent.gas_limit(), limit, "{wallet} {estimate}");
     }
 }
+
+/// What an account with code (EIP-7702) signed with its key, by whether its code takes the signature, whether the token
+/// has the overload that asks it, and whether the token recovers the key.
+#[tokio::test]
+async fn what_a_token_takes_of_an_account_with_code_is_settled() {
+    let (recovering, asking) = ("0xe3ee160e", "0xcf092995");
+    for (code_says_yes, token_asks, token_recovers, settled_by) in [
+        (true, true, true, Some(asking)),
+        (true, true, false, Some(asking)),
+        (true, false, true, Some(recovering)),
+        (true, false, false, None),
+        (false, true, true, Some(recovering)),
+        (false, false, true, Some(recovering)),
+        (false, true, false, None),
+        (false, false, false, None),
+    ] {
+        let node = Node::default();
+        let facilitator = over(&node, move |method, parameters| {
+            let reverts = || Some(Reply::Error(3, "execution reverted"));
+            let input =
+                || parameters[0]["input"].as_str().or(parameters[0]["data"].as_str()).unwrap_or_default();
+            let to_payer = || parameters[0]["to"] == json!(payer().address());
+            match method {
+                "eth_getCode" if parameters[0] == json!(payer().address()) => {
+                    Some(Reply::Is(json!(format!("0xef0100{}", "11".repeat(20)))))
+                }
+                "eth_call" if to_payer() => {
+                    let word = if code_says_yes { "1626ba7e" } else { "ffffffff" };
+                    Some(Reply::Is(json!(format!("0x{word}{}", "00".repeat(28)))))
+                }
+                "eth_call" | "eth_estimateGas" if input().starts_with(recovering) && !token_recovers => {
+                    reverts()
+                }
+                "eth_call" | "eth_estimateGas" if input().starts_with(asking) && !token_asks => reverts(),
+                _ => None,
+            }
+        });
+        let case = (code_says_yes, token_asks, token_recovers);
+        let answer = facilitator.settle((&payment()).into()).await.unwrap();
+        let Some(settled_by) = settled_by else {
+            reason_of(answer);
+            assert!(node.hashes().is_empty(), "{case:?}");
+            continue;
+        };
+        hash_of(answer);
+        let raw = node.sent.lock().unwrap()[0].clone();
+        let sent = TxEnvelope::decode_2718(&mut raw.as_ref()).unwrap();
+        assert!(format!("{}", sent.input()).starts_with(settled_by), "{case:?}");
+    }
+}
