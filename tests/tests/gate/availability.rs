@@ -11,11 +11,12 @@ use x402_core::{
 };
 use x402_tests::{
     script::{Act, Script},
-    serve::encoded,
+    serve::{Serving, encoded},
 };
 
 use crate::{
     harness::{Case, Stack, case},
+    secrets::logged,
     shop::{Shop, cent, gate},
     support::{assert_asked, assert_refused, assert_sold, sign_v2},
 };
@@ -28,6 +29,7 @@ pub const CASES: &[Case] = &[
     case!(a_gate_that_is_not_ready_says_what_is_missing).once().paused(),
     case!(a_gates_status_follows_its_facilitator).once().paused(),
     case!(a_store_that_is_down_is_told).once().paused(),
+    case!(what_is_found_at_the_start_is_in_the_log).once(),
     case!(what_is_supported_is_kept_fresh).once().paused(),
     case!(a_gate_that_is_gone_asks_nothing).once().paused(),
 ];
@@ -201,5 +203,27 @@ async fn a_gate_that_is_gone_asks_nothing(_: Stack) {
         let calls = script.supported_calls();
         tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
         assert_eq!(script.supported_calls(), calls);
+    }
+}
+
+/// Why the facilitator cannot be read, which networks it lacks, and what proxies and others may not take.
+async fn what_is_found_at_the_start_is_in_the_log(_: Stack) {
+    let unreadable = Serving::start(axum::Router::new().fallback(async || r#"{"kinds":5}"#)).await.unwrap();
+    let facilitator = x402_facilitator::RemoteFacilitator::new(&unreadable.url("")).unwrap();
+    let hasty = TimeLimits::default().ready(Duration::from_millis(500));
+    let error = gate(facilitator).time_limits(hasty).build().unwrap().ready().await.unwrap_err();
+    assert!(error.to_string().contains("not an answer of the protocol"), "{error}");
+    let gate = gate(Script::new().networks([x402_core::network::BASE])).time_limits(hasty).build().unwrap();
+    let many = (0..12).fold(cent(), |charge, _| charge.or(cent()));
+    gate.toll(many.describe("x".repeat(501))).unwrap();
+    assert!(gate.ready().await.is_err());
+    let log = logged();
+    for words in [
+        "is this the URL of a facilitator?: not of the protocol's shape: expected a sequence",
+        "a charge is paid in a way that the facilitator does not settle",
+        "the PAYMENT-REQUIRED header of this offer is longer than 3584 bytes",
+        "this description is longer than 500 characters",
+    ] {
+        assert!(log.contains(words), "the log does not say `{words}`");
     }
 }
