@@ -117,10 +117,6 @@ fn wrong() -> Vec<(Charge, &'static [&'static str])> {
         (exact("$1").on(SOLANA).to(SELLER), &["`exact`", "solana:", ".scheme("]),
         (cent().max_timeout_seconds(0), &["second"]),
         (many, &["8192", "fewer"]),
-        (
-            cent().max_timeout_seconds(60).or(dollar().max_timeout_seconds(90)),
-            &["`max_timeout_seconds`", "`or`"],
-        ),
         (cent().describe("A").or(dollar().describe("B")), &["`description`"]),
         (cent().mime_type("text/plain").or(dollar().mime_type("text/html")), &["`mime_type`"]),
         (cent().idempotent().or(dollar().require_identifier()), &["`identifiers`"]),

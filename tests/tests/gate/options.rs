@@ -8,7 +8,8 @@ use x402_core::{
     asset::Token,
     facilitator::FacilitatorErrorKind as Kind,
     gate::{
-        Charge, CustomBody, GateBuilder, NotReady, RequestInfo, TimeLimits, TokenAmount, exact, exact_with,
+        Charge, CustomBody, GateBuilder, NotReady, RequestDecision, RequestInfo, TimeLimits, TokenAmount,
+        exact, exact_with,
     },
     network::{BASE, BASE_SEPOLIA, Network},
     payment::{PaymentRequired, Version},
@@ -30,6 +31,7 @@ pub const CASES: &[Case] = &[
     case!(a_payee_is_computed_from_the_request),
     case!(options_on_several_networks_are_offered_in_order_and_each_buys),
     case!(what_the_facilitator_does_not_support_is_not_offered),
+    case!(what_is_said_of_one_option_is_not_lost_when_another_joins).once(),
     case!(a_facilitator_of_one_version_is_offered_in_that_one),
     case!(version_1_can_be_switched_off),
     case!(a_network_without_a_name_in_version_1_is_offered_in_version_2_alone),
@@ -177,6 +179,34 @@ async fn what_the_facilitator_does_not_support_is_not_offered(stack: Stack) {
     let answer = shop.get("/cheap", &[]).await;
     assert_refused(&answer, 503, "payment_unavailable");
     assert!(answer.header("retry-after").is_some() && answer.count("payment-required") == 0);
+}
+
+async fn what_is_said_of_one_option_is_not_lost_when_another_joins(stack: Stack) {
+    for (charge, expected) in [
+        (cent().max_timeout_seconds(60).or(dollar()), [60, 60]),
+        (cent().or(dollar().max_timeout_seconds(90)), [300, 90]),
+        (cent().max_timeout_seconds(60).or(dollar().max_timeout_seconds(90)), [60, 90]),
+        (cent().or(dollar()).max_timeout_seconds(30), [30, 30]),
+    ] {
+        let offer = Shop::selling(stack, Script::new(), charge).await.offer("/cheap").await;
+        let lifetimes = [0, 1].map(|option| offer["accepts"][option]["maxTimeoutSeconds"].as_u64().unwrap());
+        assert_eq!(lifetimes, expected);
+    }
+    let refuse = async |_: RequestInfo| RequestDecision::Refuse("closed".to_owned());
+    for charge in [cent().on_request(refuse).or(dollar()), cent().or(dollar().on_request(refuse))] {
+        let shop = Shop::selling(stack, Script::new(), charge).await;
+        assert_refused(&shop.get("/cheap", &[]).await, 403, "closed");
+    }
+    for charge in [cent().describe("A report").or(dollar()), cent().or(dollar().describe("A report"))] {
+        let offer = Shop::selling(stack, Script::new(), charge).await.offer("/cheap").await;
+        assert_eq!(offer["resource"]["description"], "A report");
+    }
+    // Where it is settled first and fails, no handler runs.
+    for charge in [cent().settle_first().or(dollar()), cent().or(dollar().settle_first())] {
+        let shop = Shop::selling(stack, Script::new().on_settle([Act::No("x")]), charge).await;
+        let answer = shop.pay("/cheap", &shop.v2("/cheap").await).await;
+        assert_eq!((answer.status, shop.counts()), (402, (0, 1, 1)));
+    }
 }
 
 async fn a_facilitator_of_one_version_is_offered_in_that_one(stack: Stack) {

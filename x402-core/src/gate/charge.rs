@@ -104,7 +104,13 @@ impl Unaddressed {
     }
 
     fn paid(self, pay_to: PayTo) -> Charge {
-        let option = PaymentOption { scheme: self.scheme, price: self.price, network: self.network, pay_to };
+        let option = PaymentOption {
+            scheme: self.scheme,
+            price: self.price,
+            network: self.network,
+            pay_to,
+            max_timeout_seconds: None,
+        };
         Charge {
             options: vec![option],
             description: None,
@@ -129,6 +135,7 @@ pub struct Charge {
     pub(super) options: Vec<PaymentOption>,
     pub(super) description: Option<String>,
     pub(super) mime_type: Option<String>,
+    /// For options that are added later and say nothing themselves.
     max_timeout_seconds: Option<u64>,
     timing: Option<SettleTiming>,
     identifiers: Option<Identifiers>,
@@ -155,15 +162,16 @@ pub(super) type SettlementFailedBody = Arc<dyn Fn(&SettleResponse) -> CustomBody
 impl Charge {
     /// Another way to pay. Options are offered in the order they are added.
     ///
-    /// All else is about the route, not about one way to pay for it: what either charge says of description, lifetime,
-    /// timing, identifiers, hooks, page and bodies holds for both, and hooks of both are asked. Where the two contradict each
-    /// other, the gate refuses the charge with [`ConfigError::Contradiction`](super::ConfigError::Contradiction).
+    /// All but the [lifetime](Self::max_timeout_seconds) is about the route, not about one way to pay for it: what either
+    /// charge says of description, timing, identifiers, hooks, page and bodies holds for both, and hooks of both are asked.
+    /// Where the two contradict each other, the gate refuses the charge with
+    /// [`ConfigError::Contradiction`](super::ConfigError::Contradiction).
     pub fn or(mut self, other: Charge) -> Self {
         let Charge {
             options,
             description,
             mime_type,
-            max_timeout_seconds,
+            max_timeout_seconds: _,
             timing,
             identifiers,
             request_hooks,
@@ -173,7 +181,11 @@ impl Charge {
             settlement_failed_body,
             contradiction,
         } = other;
-        self.options.extend(options);
+        let lifetime = self.max_timeout_seconds;
+        self.options.extend(options.into_iter().map(|option| PaymentOption {
+            max_timeout_seconds: option.max_timeout_seconds.or(lifetime),
+            ..option
+        }));
         for (hook, name) in request_hooks.into_iter().zip(hook_names) {
             if !self.request_hooks.iter().any(|known| Arc::ptr_eq(known, &hook)) {
                 self.request_hooks.push(hook);
@@ -183,7 +195,6 @@ impl Charge {
         let agreed = [
             ("description", join(&mut self.description, description, PartialEq::eq)),
             ("mime_type", join(&mut self.mime_type, mime_type, PartialEq::eq)),
-            ("max_timeout_seconds", join(&mut self.max_timeout_seconds, max_timeout_seconds, PartialEq::eq)),
             ("settle_first", join(&mut self.timing, timing, PartialEq::eq)),
             ("identifiers", join(&mut self.identifiers, identifiers, PartialEq::eq)),
             ("paywall", join(&mut self.paywall, paywall, PaywallOf::is_same)),
@@ -210,9 +221,13 @@ impl Charge {
         self
     }
 
-    /// For how many seconds clients are to sign a payment, in whichever way they pay; 300 if nothing is said. One that
-    /// expires sooner is taken if it can be settled now: where a handler takes long, settle first.
+    /// For how many seconds clients are to sign a payment; 300 if nothing is said. It holds for every option of the charge,
+    /// and for those that [`or`](Self::or) adds to it later, unless they say otherwise themselves. A payment that expires
+    /// sooner is taken if it can be settled now: where a handler takes long, settle first.
     pub fn max_timeout_seconds(mut self, seconds: u64) -> Self {
+        for option in &mut self.options {
+            option.max_timeout_seconds = Some(seconds);
+        }
         self.max_timeout_seconds = Some(seconds);
         self
     }
@@ -339,11 +354,6 @@ pub(super) struct Cost {
 }
 
 impl Charge {
-    /// For how many seconds clients are to sign a payment.
-    pub(super) fn lifetime(&self) -> u64 {
-        self.max_timeout_seconds.unwrap_or(300)
-    }
-
     /// When the money moves.
     pub(super) fn timing(&self) -> SettleTiming {
         self.timing.unwrap_or(SettleTiming::AfterHandler)
@@ -382,7 +392,6 @@ impl fmt::Debug for Charge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Charge")
             .field("options", &self.options)
-            .field("max_timeout_seconds", &self.lifetime())
             .field("timing", &self.timing())
             .field("identifiers", &self.identifiers())
             .finish_non_exhaustive()
@@ -478,6 +487,14 @@ pub(super) struct PaymentOption {
     pub(super) price: PriceSource,
     pub(super) network: Network,
     pub(super) pay_to: PayTo,
+    max_timeout_seconds: Option<u64>,
+}
+
+impl PaymentOption {
+    /// For how many seconds clients are to sign a payment.
+    pub(super) fn lifetime(&self) -> u64 {
+        self.max_timeout_seconds.unwrap_or(300)
+    }
 }
 
 type Compute<T> = Arc<dyn Fn(RequestInfo) -> BoxFuture<'static, Result<T, BoxError>> + Send + Sync>;

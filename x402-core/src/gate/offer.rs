@@ -167,8 +167,7 @@ async fn options(
                 )?
             }
         };
-        let lifetime = priced.charge.lifetime();
-        let mut requirements = requirements(option, lifetime, (&token, amount), payee, kind.extra.clone());
+        let mut requirements = requirements(option, &token, amount, payee, kind.extra.clone());
         gate.scheme(scheme, network)
             .ok_or_else(|| Refusal::misconfigured(format!("no scheme charges `{scheme}` on {network}")))?
             .enrich(&mut requirements, &token, kind)
@@ -203,8 +202,8 @@ fn seen(info: &mut Option<RequestInfo>, request: RequestView<'_>) -> RequestInfo
 
 pub(super) fn requirements(
     option: &PaymentOption,
-    max_timeout_seconds: u64,
-    (token, amount): (&Token, Amount),
+    token: &Token,
+    amount: Amount,
     pay_to: Address,
     extra: JsonMap,
 ) -> PaymentRequirements {
@@ -214,7 +213,7 @@ pub(super) fn requirements(
         amount,
         asset: token.address.clone(),
         pay_to,
-        max_timeout_seconds,
+        max_timeout_seconds: option.lifetime(),
         extra,
     }
 }

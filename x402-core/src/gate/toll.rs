@@ -271,12 +271,9 @@ impl Priced {
         if let Some(setting) = charge.contradiction {
             return Err(ConfigError::Contradiction { setting });
         }
-        if charge.lifetime() == 0 {
-            return Err(ConfigError::Timeout);
-        }
         let mut fixed = Vec::with_capacity(charge.options.len());
         for option in &charge.options {
-            fixed.extend(check_option(gate, option, charge.lifetime())?);
+            fixed.extend(check_option(gate, option)?);
         }
         let bytes = shortest_header(gate, &charge, fixed);
         if bytes > HEADER_LIMIT {
@@ -308,9 +305,11 @@ impl Priced {
 fn check_option(
     gate: &GateInner,
     option: &PaymentOption,
-    lifetime: u64,
 ) -> Result<Option<PaymentRequirements>, ConfigError> {
     let PaymentOption { scheme, network, .. } = option;
+    if option.lifetime() == 0 {
+        return Err(ConfigError::Timeout);
+    }
     let server = gate.scheme(scheme, network).ok_or_else(|| ConfigError::UnknownScheme {
         scheme: (*scheme).to_owned(),
         network: network.clone(),
@@ -338,7 +337,7 @@ fn check_option(
         });
     }
     let payee = payee.unwrap_or_else(|| token.address.clone());
-    let mut requirements = requirements(option, lifetime, (&token, amount), payee, JsonMap::new());
+    let mut requirements = requirements(option, &token, amount, payee, JsonMap::new());
     server.check(&requirements, &token).map_err(|why| ConfigError::Scheme {
         scheme: (*scheme).to_owned(),
         network: network.clone(),

@@ -146,7 +146,7 @@ impl ExactFacilitator {
         replaced: Option<Sent>,
         stop: Stop,
     ) -> Result<Next, FacilitatorError> {
-        let refusal = match stop {
+        let mut refusal = match stop {
             Stop::Refused(refusal) => refusal,
             Stop::Fault(error) => return Err(unacted(&error)),
         };
@@ -170,6 +170,10 @@ impl ExactFacilitator {
                 // One that is used by something else is not out of time.
                 Made::No if refusal.reason == reasons::VALID_BEFORE => {
                     is_dead = self.has_expired(asked).await;
+                    // By what, no log tells yet: whoever saw it unused is not to take it for over.
+                    if !is_dead && self.is_used(asked).await {
+                        refusal.reason = reasons::NONCE_ALREADY_USED;
+                    }
                 }
                 Made::No => {}
             }
@@ -233,6 +237,15 @@ impl ExactFacilitator {
         let Ok(each) = self.rpc.each().await else { return false };
         let expired = join_all(each.iter().map(|one| self.has_expired_at(one, asked))).await;
         !expired.is_empty() && expired.into_iter().all(|expired| matches!(expired, Ok(true)))
+    }
+
+    /// Whether any endpoint has seen the authorization used.
+    async fn is_used(&self, asked: &Asked) -> bool {
+        let Ok(each) = self.rpc.each().await else { return false };
+        let (authorizer, nonce) = (asked.authorization.from, asked.authorization.nonce);
+        let state = Eip3009::authorizationStateCall { authorizer, nonce };
+        let used = join_all(each.iter().map(|one| one.view(asked.terms.token, &state))).await;
+        used.into_iter().any(|used| matches!(used, Ok(Some(true))))
     }
 
     async fn has_expired_at(&self, endpoint: &Rpc, asked: &Asked) -> Result<bool, Fault> {
