@@ -44,7 +44,7 @@
 //!
 //! Poem ends a streamed answer whose source fails as if it were whole, in HTTP/1. A paid one ends broken all the same: the
 //! gate gives its connection up, by unwinding, which poem catches. That needs a build that unwinds (`panic = "unwind"`, the
-//! default).
+//! default); a middleware outside of the gate that reads whole answers meets the unwinding instead of an error.
 
 mod extract;
 mod methods;

@@ -23,7 +23,8 @@
 //! answers as well. It has to allow the headers that carry payments and, where it is given headers to expose, to expose
 //! those that answer them: it replaces what the gate exposes by itself.
 //! With tower-http that is `CorsLayer::new().allow_headers(REQUEST_HEADERS).expose_headers(RESPONSE_HEADERS)`, both from
-//! [`x402_core::wire`].
+//! [`x402_core::wire`]. In HTTP/2, where headers do not tell whether a request has a body, preflights pass only a layer that
+//! knows the type of request bodies ([`PaymentLayer::uploads`]).
 
 mod answer;
 mod body;
