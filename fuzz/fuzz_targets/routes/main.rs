@@ -19,7 +19,7 @@ use http::{Method, Request};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
 use x402_core::{
-    facilitator::{Facilitator, FacilitatorError},
+    facilitator::{Facilitator, FacilitatorError, SettleRequest},
     gate::PaymentGate,
     network::BASE_SEPOLIA,
     payment::{JsonMap, Payment, SettleResponse, Supported, SupportedKind, VerifyResponse, Version},
@@ -194,7 +194,7 @@ impl Facilitator for Nobody {
         panic!("nobody pays")
     }
 
-    async fn settle(&self, _: &Payment) -> Result<SettleResponse, FacilitatorError> {
+    async fn settle(&self, _: SettleRequest<'_>) -> Result<SettleResponse, FacilitatorError> {
         panic!("nobody pays")
     }
 }
