@@ -40,16 +40,14 @@ impl fmt::Display for Declined {
             return write!(f, "option {}: {}", self.position + 1, self.because);
         };
         let money = |amount: Amount| match asset::token_at(network, asset) {
-            Some(token) => format!("${} of {}", amount.in_tokens(token.decimals), token.symbol),
-            None => format!("{amount} atomic units of {asset}"),
+            Some(token) => (format!("${}", amount.in_tokens(token.decimals)), token.symbol.into_owned()),
+            None => (format!("{amount} atomic units"), asset.to_string()),
         };
+        let (asked, token) = money(*amount);
+        write!(f, "it asks {asked} of {token} on {network}")?;
         match &self.because {
-            DeclinedBecause::OverCap { cap, .. } => {
-                let cap = money(*cap);
-                let cap = cap.split_once(" of ").map_or(&*cap, |(cap, _)| cap);
-                write!(f, "it asks {} on {network}, your cap is {cap}", money(*amount))
-            }
-            because => write!(f, "it asks {} on {network}: {because}", money(*amount)),
+            DeclinedBecause::OverCap { cap, .. } => write!(f, ", your cap is {}", money(*cap).0),
+            because => write!(f, ": {because}"),
         }
     }
 }

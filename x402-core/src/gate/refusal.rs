@@ -588,6 +588,19 @@ fn in_json(body: &Value) -> CustomBody {
 
 /// Scripts of other origins may read the payment headers.
 pub(super) fn expose(headers: &mut HeaderMap) {
-    const NAMES: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE"; // wire::RESPONSE_HEADERS
-    headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(NAMES));
+    headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+}
+
+/// [`wire::RESPONSE_HEADERS`], as a header lists them.
+const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_gate_exposes_is_what_cors_layers_are_told_to() {
+        let listed: Vec<_> = EXPOSED.split(", ").map(str::to_ascii_lowercase).collect();
+        assert_eq!(listed, wire::RESPONSE_HEADERS.map(|name| name.to_string()));
+    }
 }

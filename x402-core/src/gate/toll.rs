@@ -130,8 +130,7 @@ impl Toll {
             (Routes::Single(priced), _) => self.charged(priced, is_preflight),
             (Routes::Table { by_pattern, .. }, Some(route)) => {
                 let entries = by_pattern.get(route).filter(|_| is_preflight);
-                let entries: Vec<_> = entries.into_iter().flatten().collect();
-                match preflighted(&entries) {
+                match preflighted(entries.into_iter().flatten()) {
                     Some(priced) => self.charged(priced, true),
                     None => {
                         self.listed(method, route).map_or(Passage::Free, |priced| self.charged(priced, false))
@@ -162,8 +161,7 @@ impl Toll {
         if is_preflight {
             let fitting =
                 by_pattern.iter().filter(|(pattern, _)| Some(&***pattern) == route || fits(pattern));
-            let entries: Vec<_> = fitting.flat_map(|(_, entries)| entries).collect();
-            if let Some(priced) = preflighted(&entries) {
+            if let Some(priced) = preflighted(fitting.flat_map(|(_, entries)| entries)) {
                 return self.charged(priced, true);
             }
         }
@@ -215,11 +213,13 @@ impl Toll {
 }
 
 /// What is charged by any method among these, where a preflight of it is let through: not where a key names OPTIONS.
-fn preflighted<'a>(entries: &[&'a (RouteKey, Option<Arc<Priced>>)]) -> Option<&'a Arc<Priced>> {
-    if entries.iter().any(|(key, _)| key.method() == Some(&Method::OPTIONS)) {
+fn preflighted<'a>(
+    mut entries: impl Iterator<Item = &'a (RouteKey, Option<Arc<Priced>>)> + Clone,
+) -> Option<&'a Arc<Priced>> {
+    if entries.clone().any(|(key, _)| key.method() == Some(&Method::OPTIONS)) {
         return None;
     }
-    entries.iter().find_map(|(_, priced)| priced.as_ref())
+    entries.find_map(|(_, priced)| priced.as_ref())
 }
 
 fn ambiguous(route: Option<&str>, rival: &str) -> String {

@@ -149,8 +149,12 @@ pub(super) fn version(value: &Value) -> Result<Version, DecodeError> {
     let Value::Object(object) = value else {
         return Err(DecodeError::WrongShape("expected a JSON object".to_owned()));
     };
-    let number = object
-        .get("x402Version")
+    stated_version(object.get("x402Version"))
+}
+
+/// The version that this `x402Version` states.
+pub(super) fn stated_version(stated: Option<&Value>) -> Result<Version, DecodeError> {
+    let number = stated
         .and_then(Value::as_u64)
         .ok_or_else(|| DecodeError::WrongShape("expected x402Version, a number".to_owned()))?;
     Version::from_number(number).ok_or(DecodeError::UnknownVersion(number))

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     DecodeError, PaymentRequirementsV1,
-    header::{PAYMENT_SIGNATURE, decode, encode_header, encode_payment_header},
+    header::{PAYMENT_SIGNATURE, decode, encode_header, encode_payment_header, stated_version},
     json, shape,
 };
 use crate::payment::{JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, Version};
@@ -139,12 +139,7 @@ fn version(object: &JsonMap, accepts: &[Value]) -> Result<Version, DecodeError> 
             let is_v1 = accepts.iter().any(|option| option.get("maxAmountRequired").is_some());
             Ok(if is_v1 { Version::V1 } else { Version::V2 })
         }
-        Some(number) => {
-            let number = number
-                .as_u64()
-                .ok_or_else(|| DecodeError::WrongShape("expected x402Version, a number".to_owned()))?;
-            Version::from_number(number).ok_or(DecodeError::UnknownVersion(number))
-        }
+        stated => stated_version(stated),
     }
 }
 
